@@ -1,0 +1,2 @@
+"""x"""
+MAX_ULP: dict[str, dict[str, float]] = {}

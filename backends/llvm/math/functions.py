@@ -1,0 +1,133 @@
+"""The table of elementary functions and the text of each as an LLVM function."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from graphc.backends.llvm.math import (
+    error_function,
+    exponential,
+    hyperbolic,
+    inverse_trigonometric,
+    library,
+    logarithm,
+    trigonometric,
+)
+from graphc.backends.llvm.math.emitter import FORMATS, FunctionEmitter, Value
+from graphc.errors import UnsupportedOp
+
+VectorFunction = Callable[[FunctionEmitter, Value], Value]
+
+# Straight-line code, good for every argument.
+VECTOR_FUNCTIONS: dict[str, VectorFunction] = {
+    "acos": inverse_trigonometric.acos,
+    "acosh": hyperbolic.acosh,
+    "asin": inverse_trigonometric.asin,
+    "asinh": hyperbolic.asinh,
+    "atan": inverse_trigonometric.atan,
+    "atanh": hyperbolic.atanh,
+    "cosh": hyperbolic.cosh,
+    "erf": error_function.erf,
+    "exp": exponential.exp,
+    "expm1": exponential.expm1,
+    "log": logarithm.log,
+    "log10": logarithm.log10,
+    "log1p": logarithm.log1p,
+    "log2": logarithm.log2,
+    "sigmoid": exponential.sigmoid,
+    "sinh": hyperbolic.sinh,
+    "softplus": exponential.softplus,
+    "tanh": hyperbolic.tanh,
+}
+# Straight-line code up to an argument's limit, the C library beyond.
+LIMITED_FUNCTIONS: dict[str, VectorFunction] = {
+    "cos": trigonometric.cos,
+    "sin": trigonometric.sin,
+    "tan": trigonometric.tan,
+}
+# The C library for every argument; how many arguments.
+LIBRARY_FUNCTIONS: dict[str, int] = {"atan2": 2, "erfc": 1, "pow": 2}
+
+SUPPORTED: frozenset[tuple[str, str]] = frozenset(
+    (op, dtype) for op in (*VECTOR_FUNCTIONS, *LIMITED_FUNCTIONS, *LIBRARY_FUNCTIONS) for dtype in FORMATS
+)
+
+WIDTHS = (1, 2, 4, 8, 16)
+INLINE = "alwaysinline nounwind willreturn memory(none)"
+OUT_OF_LINE = "noinline cold nounwind willreturn memory(none)"
+
+
+@dataclass(frozen=True)
+class MathFunction:
+    """One op at one format and width as LLVM IR.
+
+    Attributes:
+        name: Its symbol, with the ``@``.
+        text: Its definition, and before it that of a helper where it has one; both have internal linkage.
+        declarations: The intrinsics and functions of the C library that it calls, a line each.
+    """
+
+    name: str
+    text: str
+    declarations: tuple[str, ...]
+
+
+def function_name(op: str, dtype: str, width: int) -> str:
+    """Return the symbol of a function, for example ``@graphc.tanh.float32.v16``."""
+    return f"@graphc.{op}.{dtype}.v{width}"
+
+
+def _define(name: str, emit: FunctionEmitter, arguments: tuple[Value, ...], result: Value, attributes: str) -> str:
+    parameters = ", ".join(f"{one.type} {one.name}" for one in arguments)
+    body = "\n".join(emit.lines)
+    return (
+        f"define internal {result.type} {name}({parameters}) {attributes} {{\n"
+        f"entry:\n{body}\n  ret {result.type} {result.name}\n}}\n"
+    )
+
+
+def _library_function(name: str, op: str, dtype: str, width: int, attributes: str) -> MathFunction:
+    emit = FunctionEmitter(FORMATS[dtype], width, fma=False)
+    arguments = tuple(emit.argument(letter) for letter in "xy"[: LIBRARY_FUNCTIONS.get(op, 1)])
+    result = library.call(emit, op, *arguments)
+    return MathFunction(name, _define(name, emit, arguments, result, attributes), tuple(emit.declarations))
+
+
+@lru_cache(maxsize=None)
+def math_function(op: str, dtype: str, width: int, *, fma: bool) -> MathFunction:
+    """Return an op's function of ``width`` lanes.
+
+    Args:
+        op: The op's name.
+        dtype: ``float32`` or ``float64``; narrower formats are computed in float32 by the caller.
+        width: 1 (scalar types), 2, 4, 8 or 16.
+        fma: Whether the target has fused multiply-add.
+
+    Raises:
+        UnsupportedOp: There is no such function.
+    """
+    if (op, dtype) not in SUPPORTED or width not in WIDTHS:
+        raise UnsupportedOp("E760", f"no elementary function {op!r} of dtype {dtype!r} and width {width}")
+    name = function_name(op, dtype, width)
+    if op in LIBRARY_FUNCTIONS:
+        return _library_function(name, op, dtype, width, INLINE)
+    emit = FunctionEmitter(FORMATS[dtype], width, fma)
+    x = emit.argument("x")
+    if op in VECTOR_FUNCTIONS:
+        result = VECTOR_FUNCTIONS[op](emit, x)
+        return MathFunction(name, _define(name, emit, (x,), result, INLINE), tuple(emit.declarations))
+    beyond = _library_function(f"{name}.beyond", op, dtype, width, OUT_OF_LINE)
+    result = LIMITED_FUNCTIONS[op](emit, x)
+    result = emit.where_rare(trigonometric.beyond_reduction(x), result, beyond.name, x)
+    text = beyond.text + _define(name, emit, (x,), result, INLINE)
+    return MathFunction(name, text, (*emit.declarations, *beyond.declarations))
+
+
+def emit_function(op: str, dtype: str, width: int, *, fma: bool) -> str:
+    """Return the LLVM text of `math_function`."""
+    return math_function(op, dtype, width, fma=fma).text
+
+
+def declarations(op: str, dtype: str, width: int, *, fma: bool = True) -> tuple[str, ...]:
+    """Return what the text of `math_function` needs declared; the caller writes each line once a module."""
+    return math_function(op, dtype, width, fma=fma).declarations

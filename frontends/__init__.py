@@ -1,0 +1,1 @@
+"""Frontends: each builds the same graph, from the DSL, layers, ONNX, torch, Keras or sympy."""

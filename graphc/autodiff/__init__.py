@@ -1,0 +1,1 @@
+"""Symbolic differentiation: graph functions, so derivatives of any order are repeated application."""

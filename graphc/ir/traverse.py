@@ -1,0 +1,44 @@
+"""Traversals of graphs.  All are iterative: a graph may be one chain of 200,000 nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from graphc.ir.node import Node
+
+
+def reachable(outputs: Iterable[Node]) -> set[Node]:
+    """Every node that ``outputs`` depend on, themselves included.  A set: never iterate it where order reaches output."""
+    seen: set[Node] = set()
+    stack = list(outputs)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(node.inputs)
+    return seen
+
+
+def creation_order(outputs: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes reachable from ``outputs`` in the order they were made; inputs always come before their users."""
+    return tuple(sorted(reachable(outputs), key=lambda node: node.serial))
+
+
+def users(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
+    """For each node the nodes that read it, in order; a node that reads it twice stands once."""
+    table: dict[Node, list[Node]] = {node: [] for node in nodes}
+    for node in nodes:
+        for operand in dict.fromkeys(node.inputs):
+            if operand in table:
+                table[operand].append(node)
+    return table
+
+
+def last_use(nodes: Sequence[Node]) -> dict[Node, int]:
+    """For each node the position of its last reader in ``nodes`` (its own position where it has none)."""
+    table = {node: position for position, node in enumerate(nodes)}
+    for position, node in enumerate(nodes):
+        for operand in node.inputs:
+            if operand in table:
+                table[operand] = position
+    return table

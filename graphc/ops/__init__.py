@@ -1,0 +1,8 @@
+"""The ops: ``import graphc.ops`` fills the registry of :mod:`graphc.ir.op`.
+
+Each op stands in one module of its kind with inference, derivatives and reference evaluation side by side.
+"""
+
+from graphc.ops import pointwise, random
+
+__all__ = ["pointwise", "random"]

@@ -1,0 +1,60 @@
+"""What a pass is, and how one reaches the bodies of loops."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphc.ir.builder import Builder
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.rewrite import Rule, rewrite
+
+GraphFunction = Callable[[Graph], Graph]
+
+
+@dataclass(frozen=True)
+class Pass(abc.ABC):
+    """A rewrite of one graph.  Subclasses are frozen dataclasses whose fields are the pass's options.
+
+    A pass takes valid IR to valid IR with the same inputs, outputs and updates, and returns the very same object where it changes nothing.
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def run(self, graph: Graph) -> Graph:
+        """The rewritten graph."""
+
+
+def rewrite_with_regions(graph: Graph, rule: Rule) -> Graph:
+    """Apply ``rule`` to a graph and, innermost first, to the bodies of its regions."""
+    return map_regions(graph, lambda region: rewrite(region, rule))
+
+
+def map_regions(graph: Graph, transform: GraphFunction) -> Graph:
+    """Transform the bodies of loops, then the graph itself.
+
+    Loops nest as deep as a user's Python nests, so recursion over *regions* is bounded; nothing recurses over nodes.
+    """
+
+    def enter(b: Builder, node: Node, inputs: list[Node]) -> Node | None:
+        body = node.attrs["body"]
+        changed = map_regions(body, transform)
+        return None if changed is body else b.make(node.op, inputs, node.attrs.replace(body=changed))
+
+    if any(node.op.name == "loop" for node in graph.nodes):
+        graph = rewrite(graph, lambda b, node, inputs: enter(b, node, list(inputs)) if node.op.name == "loop" else None)
+    return transform(graph)
+
+
+def node_count(graph: Graph) -> int:
+    """Nodes of a graph and of the bodies of its regions."""
+    total, pending = 0, [graph]
+    while pending:
+        region = pending.pop()
+        total += len(region)
+        pending.extend(value for node in region.nodes for value in node.attrs.values() if isinstance(value, Graph))
+    return total

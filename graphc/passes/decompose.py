@@ -1,0 +1,35 @@
+"""decompose: composite ops (conv, pooling, a user's pointwise op) become the ops they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphc.ir.builder import Builder
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.passes.base import Pass, rewrite_with_regions
+
+
+@dataclass(frozen=True)
+class Decompose(Pass):
+    """Replace every node whose op has a decomposition, until none is left."""
+
+    name: ClassVar[str] = "decompose"
+
+    def run(self, graph: Graph) -> Graph:
+        """The graph without composite ops."""
+        while True:
+            changed = rewrite_with_regions(graph, _decompose)
+            if changed is graph:
+                return graph
+            graph = changed
+
+
+def _decompose(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    if node.op.decompose is None:
+        return None
+    # The rule reads attributes from a node that stands on the rewritten inputs.
+    rewritten = node if tuple(inputs) == node.inputs else Node(node.op, tuple(inputs), node.attrs, node.type, node.serial)
+    return node.op.decompose(b, rewritten, inputs)

@@ -1,0 +1,209 @@
+"""fuse: draws the borders of kernels.
+
+A group is a set of pointwise nodes over one shape with at most one *anchor* (a reduction or a contraction) in it: pointwise work before a
+reduction is its prologue, pointwise work on the anchor's result its epilogue.  A group becomes one ``fused`` node whose body is one kernel.
+
+Groups must not depend on each other in a circle.  Every group has a level, one more than the highest level among the groups it reads when it is
+opened, and a node may join a group only if all it reads from outside has a lower level: then every edge between groups goes up.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from graphc.ir.builder import Builder
+from graphc.ir.graph import Graph
+from graphc.ir.node import NO_NOTE, Node, Note
+from graphc.ir.op import OpKind, get_op
+from graphc.ir.rewrite import RecordingBuilder, rebuilt
+from graphc.ir.traverse import users
+from graphc.ir.types import Shape, TensorType
+from graphc.passes.base import Pass, map_regions
+
+_ANCHORS = frozenset({"sum", "prod", "max", "min", "any", "all", "matmul", "einsum"})
+_REDUCTIONS = _ANCHORS - {"matmul", "einsum"}
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """A kernel being formed."""
+
+    level: int
+    shape: Shape
+    members: list[Node] = field(default_factory=list)
+    anchored: bool = False
+
+
+@dataclass(frozen=True)
+class Fuse(Pass):
+    """Group pointwise nodes with each other and with one reduction or contraction.
+
+    Attributes:
+        cap: members a group may have: LLVM's cost grows faster than the size of a function.
+    """
+
+    name: ClassVar[str] = "fuse"
+    cap: int = 200
+
+    def run(self, graph: Graph) -> Graph:
+        """The graph with groups of two or more nodes as ``fused`` nodes."""
+        return map_regions(graph, self._run_region)
+
+    def _run_region(self, graph: Graph) -> Graph:
+        groups = self._groups(graph)
+        if all(len(group.members) < 2 for group in groups.values()):
+            return graph
+        return _Emitter(graph, groups).emit()
+
+    def _groups(self, graph: Graph) -> dict[Node, _Group]:
+        readers = users(graph.nodes)
+        roots = set(graph.roots)
+        level: dict[Node, int] = {}
+        groups: dict[Node, _Group] = {}
+        for node in graph.nodes:
+            inputs_level = max((level[operand] for operand in node.inputs), default=0)
+            if not isinstance(node.type, TensorType) or not node.type.is_static:
+                level[node] = inputs_level + 1
+                continue
+            if node.op.kind is OpKind.POINTWISE:
+                group = self._group_for(node, groups, level)
+            elif node.op.name in _ANCHORS:
+                group = self._group_for_anchor(node, groups, readers, roots)
+            else:
+                # Sources are there from the start; views cost nothing and add no level of their own.
+                level[node] = inputs_level if node.op.kind in (OpKind.SOURCE, OpKind.MOVEMENT) else inputs_level + 1
+                continue
+            if group is None:
+                group = _Group(inputs_level + 1, node.type.shape)
+            group.members.append(node)
+            if node.op.name in _ANCHORS:
+                group.anchored, group.shape = True, node.type.shape
+            groups[node] = group
+            level[node] = group.level
+        return groups
+
+    def _group_for(self, node: Node, groups: dict[Node, _Group], level: dict[Node, int]) -> _Group | None:
+        candidates = dict.fromkeys(groups[operand] for operand in node.inputs if operand in groups)
+        best: _Group | None = None
+        for group in candidates:
+            if group.shape != node.shape or len(group.members) >= self.cap:
+                continue
+            outside = (level[operand] for operand in node.inputs if groups.get(operand) is not group)
+            if all(other < group.level for other in outside) and (best is None or group.level > best.level):
+                best = group
+        return best
+
+    def _group_for_anchor(
+        self, node: Node, groups: dict[Node, _Group], readers: dict[Node, list[Node]], roots: set[Node]
+    ) -> _Group | None:
+        """A reduction takes the pointwise group it reads as prologue if nobody else reads that group."""
+        if node.op.name not in _REDUCTIONS:
+            return None
+        group = groups.get(node.inputs[0])
+        if group is None or group.anchored or group.shape != node.inputs[0].shape or len(group.members) >= self.cap:
+            return None
+        inside = {*group.members, node}
+        closed = all(member not in roots and all(reader in inside for reader in readers[member]) for member in group.members)
+        return group if closed else None
+
+
+class _Emitter:
+    """Builds the graph in which every group is one node, in a topological order close to the old one."""
+
+    def __init__(self, graph: Graph, groups: dict[Node, _Group]) -> None:
+        self.graph = graph
+        self.groups = groups
+        self.builder = RecordingBuilder(graph)
+        self.table: dict[Node, Node] = {}
+        self.readers = users(graph.nodes)
+        self.roots = set(graph.roots)
+
+    def emit(self) -> Graph:
+        """The fused graph."""
+        position = {node: index for index, node in enumerate(self.graph.nodes)}
+        unit_of: dict[Node, object] = {}
+        members: dict[object, list[Node]] = {}
+        for node in self.graph.nodes:
+            group = self.groups.get(node)
+            unit: object = group if group is not None and len(group.members) > 1 else node
+            unit_of[node] = unit
+            members.setdefault(unit, []).append(node)
+        waiting: dict[object, int] = {}
+        followers: dict[object, list[object]] = {unit: [] for unit in members}
+        for unit, nodes in members.items():
+            sources = dict.fromkeys(unit_of[operand] for node in nodes for operand in node.inputs)
+            sources.pop(unit, None)
+            waiting[unit] = len(sources)
+            for source in sources:
+                followers[source].append(unit)
+        # A unit is ready where its last member stood: close to creation order, and liveness stays short.
+        ready = [(position[nodes[-1]], unit) for unit, nodes in members.items() if waiting[unit] == 0]
+        heap = [(key, index, unit) for index, (key, unit) in enumerate(ready)]
+        heapq.heapify(heap)
+        counter = len(heap)
+        while heap:
+            _, _, unit = heapq.heappop(heap)
+            self._place(members[unit])
+            for follower in followers[unit]:
+                waiting[follower] -= 1
+                if waiting[follower] == 0:
+                    counter += 1
+                    heapq.heappush(heap, (position[members[follower][-1]], counter, follower))
+        return rebuilt(self.graph, self.table, self.builder)
+
+    def _place(self, nodes: list[Node]) -> None:
+        b = self.builder
+        if len(nodes) == 1:
+            (node,) = nodes
+            operands = [self.table[operand] for operand in node.inputs]
+            made = node if tuple(operands) == node.inputs else b.make(node.op, operands, node.attrs)
+            b.order.setdefault(made)
+            if made is not node:
+                b.set_note(made, self.graph.note(node))
+            self.table[node] = made
+            return
+        inside = set(nodes)
+        outer: dict[Node, None] = {}
+        for node in nodes:
+            outer.update(dict.fromkeys(o for o in node.inputs if o not in inside and not _is_scalar_constant(o)))
+        results = [n for n in nodes if n in self.roots or any(reader not in inside for reader in self.readers[n])]
+        body = _body(self.graph, nodes, list(outer), results)
+        fused = b.make(get_op("fused"), [self.table[operand] for operand in outer], {"body": body})
+        b.replace_note(fused, _merged_note(self.graph, nodes))
+        if len(results) == 1:
+            self.table[results[0]] = fused
+            return
+        for index, node in enumerate(results):
+            part = b.make(get_op("result"), [fused], {"index": index})
+            b.set_note(part, self.graph.note(node))
+            self.table[node] = part
+
+
+def _is_scalar_constant(node: Node) -> bool:
+    return node.op.name == "constant" and node.rank == 0
+
+
+def _body(graph: Graph, nodes: Sequence[Node], outer: Sequence[Node], results: Sequence[Node]) -> Graph:
+    b = Builder()
+    table: dict[Node, Node] = {operand: b.input(f"x{index}", operand.tensor) for index, operand in enumerate(outer)}
+    notes: dict[Node, Note] = {}
+    inputs = list(table.values())
+    for node in nodes:
+        operands = [
+            table[o] if o in table else table.setdefault(o, b.make(o.op, (), o.attrs)) for o in node.inputs
+        ]
+        table[node] = b.make(node.op, operands, node.attrs)
+        note = graph.note(node)
+        if note is not NO_NOTE:
+            notes[table[node]] = note
+    return Graph.make("fused", inputs, [(f"y{i}", table[n]) for i, n in enumerate(results)], builder=b, notes=notes)
+
+
+def _merged_note(graph: Graph, nodes: Sequence[Node]) -> Note:
+    """The note of a group: the last member's layer and role, every line once."""
+    last = graph.note(nodes[-1])
+    lines = dict.fromkeys(line for node in nodes for line in graph.note(node).locations)
+    return Note(tuple(lines)[:8], last.scope, last.role, last.name)

@@ -1,0 +1,95 @@
+"""The pipeline: one list, in order, with the reason beside each entry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from graphc.errors import GraphcValueError, nearest
+from graphc.ir.graph import Graph
+from graphc.ir.verify import verify
+from graphc.passes.base import Pass, node_count
+from graphc.passes.decompose import Decompose
+from graphc.passes.fold import Fold
+from graphc.passes.fuse import Fuse
+from graphc.passes.hoist import Hoist
+from graphc.passes.roll import Roll
+from graphc.passes.simplify import Simplify
+
+PIPELINE: tuple[tuple[Pass, str], ...] = (
+    (Decompose(), "later passes and kernels know only the small vocabulary"),
+    (Fold(), "constants first: simplify reads them"),
+    (Simplify(), "x[t] of a stack becomes the step's own value, which roll needs to see"),
+    (Roll(), "from here on a pass sees one step instead of T"),
+    (Hoist(), "what does not depend on a carry leaves the loop as one batched op"),
+    (Simplify(), "bodies of loops have new neighbours"),
+    (Fold(), "and new constants"),
+    (Fuse(), "last: it draws the borders of kernels"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What one pass did: node counts before and after, seconds taken, and the graph after it."""
+
+    name: str
+    before: int
+    after: int
+    seconds: float
+    graph: Graph
+    changed: bool
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.before} → {self.after} nodes in {self.seconds * 1e3:.1f} ms"
+
+
+Observer = Callable[[PassReport], None]
+
+
+def pass_names() -> tuple[str, ...]:
+    """The passes that can be switched off, in pipeline order."""
+    return tuple(dict.fromkeys(step.name for step, _ in PIPELINE))
+
+
+def run_pipeline(
+    graph: Graph,
+    *,
+    disable: Collection[str] = (),
+    only: Sequence[str] | None = None,
+    until: str | None = None,
+    observer: Observer | None = None,
+    check: bool = False,
+) -> Graph:
+    """Run the passes on one graph.
+
+    Args:
+        disable: names of passes to leave out.  ``decompose`` cannot be: kernels exist only for the small vocabulary.
+        only: run just these (and ``decompose``).
+        until: stop before the first pass of this name.
+        observer: told of every pass.
+        check: run the verifier before the first pass and after each.
+
+    Raises:
+        GraphcValueError: a name that is no pass (E106).
+    """
+    for name in (*disable, *(only or ()), *([until] if until else ())):
+        if name not in pass_names():
+            close = nearest(name, pass_names())
+            raise GraphcValueError("E106", f"no pass is called {name!r}", hint=f"did you mean {close}?" if close else f"there are {', '.join(pass_names())}")
+    if check:
+        verify(graph)
+    for step, _reason in PIPELINE:
+        if step.name == until:
+            break
+        if step.name != "decompose" and (step.name in disable or (only is not None and step.name not in only)):
+            continue
+        start = time.perf_counter()
+        changed = step.run(graph)
+        seconds = time.perf_counter() - start
+        if check and changed is not graph:
+            verify(changed)
+        if observer is not None:
+            observer(PassReport(step.name, node_count(graph), node_count(changed), seconds, changed, changed is not graph))
+        graph = changed
+    return graph

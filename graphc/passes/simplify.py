@@ -1,0 +1,228 @@
+"""simplify: small one-directional rules, each with its equation, until nothing changes.
+
+Every rule is exact, bit for bit, signed zeros and NaNs included; that is why ``x + 0`` stays for floats (−0 + 0 is +0) while ``x − 0`` and ``x · 1`` go.
+A rule never makes a graph larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphc.ir.builder import Builder
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.op import OpKind
+from graphc.ir.types import TensorType
+from graphc.passes.base import Pass, rewrite_with_regions
+from graphc.passes.simplify_movement import MOVEMENT_RULES
+
+SimplifyRule = Callable[[Builder, Node, Sequence[Node]], Node | None]
+
+
+@dataclass(frozen=True)
+class Simplify(Pass):
+    """Apply the rules below at every node, inputs first, and at what they give."""
+
+    name: ClassVar[str] = "simplify"
+    rounds: int = 8
+
+    def run(self, graph: Graph) -> Graph:
+        """The simplified graph."""
+        for _ in range(self.rounds):
+            changed = rewrite_with_regions(graph, apply_rules)
+            if changed is graph:
+                break
+            graph = changed
+        return graph
+
+
+def apply_rules(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    """The first rule that applies at a node with these inputs, repeated a few times on its own result."""
+    rule = RULES.get(node.op.name)
+    current = node if tuple(inputs) == node.inputs else None
+    result: Node | None = None
+    if rule is None and node.op.kind is OpKind.POINTWISE:
+        return _drop_broadcasts(b, node, inputs)
+    for _ in range(4):
+        if rule is None:
+            break
+        subject = current if current is not None else b.make(node.op, inputs, node.attrs)
+        found = rule(b, subject, subject.inputs)
+        if found is None or found is subject:
+            break
+        result = current = found
+        rule = RULES.get(found.op.name)
+    if result is None and node.op.kind is OpKind.POINTWISE:
+        return _drop_broadcasts(b, node, inputs)
+    return result
+
+
+def _value(node: Node) -> float | int | bool | None:
+    """The number that a uniform constant holds, looking through broadcasts; else None."""
+    while node.op.name in ("broadcast_to", "reshape"):
+        node = node.inputs[0]
+    if node.op.name != "constant":
+        return None
+    value = node.attrs["value"]
+    return value.scalar() if value.is_uniform else None
+
+
+def _is_number(node: Node, number: float) -> bool:
+    value = _value(node)
+    # −0.0 == 0 in Python; the rules below that ask for 0 mean +0 only.
+    return value is not None and value == number and not (number == 0 and str(value).startswith("-"))
+
+
+def _as(b: Builder, node: Node, type_: TensorType) -> Node:
+    """``node`` broadcast to ``type_`` where it is smaller."""
+    return node if node.type is type_ else b.op("broadcast_to", node, shape=type_.shape)
+
+
+def _drop_broadcasts(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    """f(broadcast(x), y) = f(x, y) where the result keeps its shape: pointwise ops broadcast by themselves."""
+    if not any(operand.op.name == "broadcast_to" for operand in inputs):
+        return None
+    slim = list(inputs)
+    for position, operand in enumerate(inputs):
+        if operand.op.name != "broadcast_to":
+            continue
+        trial = [*slim]
+        trial[position] = operand.inputs[0]
+        if node.op.infer(node.attrs, [part.type for part in trial]) is node.type:
+            slim = trial
+    return None if slim == list(inputs) else b.make(node.op, slim, node.attrs)
+
+
+def _add(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # x + 0 = x for integers.
+    x, y = inputs
+    if node.dtype.is_float:
+        return None
+    if _is_number(y, 0):
+        return _as(b, x, node.tensor)
+    return _as(b, y, node.tensor) if _is_number(x, 0) else None
+
+
+def _subtract(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # x − 0 = x, also for x = −0.
+    x, y = inputs
+    return _as(b, x, node.tensor) if _is_number(y, 0) else None
+
+
+def _multiply(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # x · 1 = x;  x · −1 = −x.
+    for x, y in (inputs, tuple(reversed(inputs))):
+        if _is_number(y, 1):
+            return _as(b, x, node.tensor)
+        if _is_number(y, -1) and node.dtype.kind != "uint":
+            return _as(b, b.op("negative", x), node.tensor)
+    return None
+
+
+def _divide(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # x / 1 = x;  x / 2ᵏ = x · 2⁻ᵏ, both exact (k small enough that neither side is subnormal).
+    x, y = inputs
+    if _is_number(y, 1):
+        return _as(b, x, node.tensor)
+    divisor = _value(y)
+    if isinstance(divisor, float) and divisor in _POWERS_OF_TWO:
+        return _as(b, b.op("multiply", x, b.constant(1.0 / divisor, node.dtype)), node.tensor)
+    return None
+
+
+_POWERS_OF_TWO = frozenset(float(2**k) for k in range(1, 12))
+
+
+def _pow(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # x¹ = x;  x² = x · x (correctly rounded, which pow at best also is).
+    x, y = inputs
+    if _is_number(y, 1):
+        return _as(b, x, node.tensor)
+    return _as(b, b.op("square", x), node.tensor) if _is_number(y, 2) else None
+
+
+def _negative(_b: Builder, _node: Node, inputs: Sequence[Node]) -> Node | None:
+    # −(−x) = x.
+    return inputs[0].inputs[0] if inputs[0].op.name == "negative" else None
+
+
+def _logical_not(_b: Builder, _node: Node, inputs: Sequence[Node]) -> Node | None:
+    # ¬¬x = x.
+    return inputs[0].inputs[0] if inputs[0].op.name == "logical_not" else None
+
+
+def _select(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # select(true, x, y) = x;  select(false, x, y) = y;  select(c, x, x) = x.
+    condition, x, y = inputs
+    if x is y and x.type is node.type:
+        return x
+    value = _value(condition)
+    if value is None:
+        return None
+    return _as(b, x if value else y, node.tensor)
+
+
+def _logical_and(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # x ∧ true = x;  x ∧ false = false.
+    for x, y in (inputs, tuple(reversed(inputs))):
+        value = _value(y)
+        if value is not None:
+            return _as(b, x if value else b.constant(False, node.dtype), node.tensor)
+    return None
+
+
+def _logical_or(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # x ∨ false = x;  x ∨ true = true.
+    for x, y in (inputs, tuple(reversed(inputs))):
+        value = _value(y)
+        if value is not None:
+            return _as(b, b.constant(True, node.dtype) if value else x, node.tensor)
+    return None
+
+
+def _cast(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # cast(x, its own dtype) = x;  cast(cast(x, wider), d) = cast(x, d) where wider holds every x.
+    (x,) = inputs
+    if x.dtype is node.dtype:
+        return x
+    if x.op.name == "cast" and x.dtype.is_float and x.inputs[0].dtype.is_float and x.dtype.bits > x.inputs[0].dtype.bits:
+        return b.op("cast", x.inputs[0], dtype=node.dtype)
+    return None
+
+
+def _stop_gradient(_b: Builder, _node: Node, inputs: Sequence[Node]) -> Node | None:
+    # The identity, once differentiation is done.
+    return inputs[0]
+
+
+def _reduction(_b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # A reduction over no axes, or over axes of size 1 that are kept, is the identity.
+    if node.op.name in ("argmax", "argmin") or inputs[0].type is not node.type:
+        return None
+    shape = inputs[0].shape
+    return inputs[0] if all(shape[axis] == 1 and isinstance(shape[axis], int) for axis in node.attrs["axes"]) else None
+
+
+RULES: dict[str, SimplifyRule] = {
+    "add": _add,
+    "subtract": _subtract,
+    "multiply": _multiply,
+    "divide": _divide,
+    "pow": _pow,
+    "negative": _negative,
+    "logical_not": _logical_not,
+    "logical_and": _logical_and,
+    "logical_or": _logical_or,
+    "select": _select,
+    "cast": _cast,
+    "stop_gradient": _stop_gradient,
+    "sum": _reduction,
+    "prod": _reduction,
+    "max": _reduction,
+    "min": _reduction,
+    "any": _reduction,
+    "all": _reduction,
+    **MOVEMENT_RULES,
+}

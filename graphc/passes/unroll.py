@@ -1,0 +1,84 @@
+"""unroll: the inverse of ``roll``, and its oracle in the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphc.errors import UnsupportedOp
+from graphc.ir.builder import Builder
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.rewrite import RecordingBuilder, inline, rebuilt
+from graphc.ir.types import int64
+from graphc.passes.base import Pass
+from graphc.passes.simplify import Simplify
+
+
+@dataclass(frozen=True)
+class Unroll(Pass):
+    """Replace every loop by its steps, written out; then let ``simplify`` take the stacks apart again."""
+
+    name: ClassVar[str] = "unroll"
+
+    def run(self, graph: Graph) -> Graph:
+        """The graph without loops."""
+        while any(node.op.name == "loop" for node in graph.nodes):
+            graph = _unroll_once(graph)
+        return Simplify().run(graph)
+
+
+def _unroll_once(graph: Graph) -> Graph:
+    b = RecordingBuilder(graph)
+    table: dict[Node, Node] = {}
+    results: dict[Node, list[Node]] = {}
+    for node in graph.nodes:
+        if node.op.name == "loop":
+            results[node] = unrolled(b, node, [table[operand] for operand in node.inputs])
+            continue
+        if node.op.name == "result" and node.inputs[0] in results:
+            table[node] = results[node.inputs[0]][node.attrs["index"]]
+            continue
+        operands = tuple(table[operand] for operand in node.inputs)
+        made = node if operands == node.inputs else b.make(node.op, operands, node.attrs)
+        b.place(made)
+        if made is not node:
+            b.set_note(made, graph.note(node))
+        table[node] = made
+    return rebuilt(graph, table, b)
+
+
+def unrolled(b: Builder, loop: Node, operands: Sequence[Node]) -> list[Node]:
+    """The results of a loop, built step by step.
+
+    Raises:
+        UnsupportedOp: the number of trips is symbolic.
+    """
+    trips, body = loop.attrs["trips"], loop.attrs["body"]
+    if not isinstance(trips, int):
+        raise UnsupportedOp("E228", f"cannot unroll a loop with a symbolic number of trips ({trips})")
+    carries, invariants = loop.attrs["carries"], loop.attrs["invariants"]
+    current = list(operands[:carries])
+    fixed = list(operands[carries : carries + invariants])
+    sequences = operands[carries + invariants :]
+    stacked: list[list[Node]] = [[] for _ in body.outputs[carries:]]
+    for trip in range(trips):
+        elements = [
+            b.op("index", sequence, axis=axis, index=start + step * trip)
+            for sequence, (axis, start, step) in zip(sequences, loop.attrs["slices"], strict=True)
+        ]
+        outputs = inline(b, body, [b.constant(trip, int64), *current, *fixed, *elements])
+        current = outputs[:carries]
+        for rows, value in zip(stacked, outputs[carries:], strict=True):
+            rows.append(value)
+    if trips == 0:
+        return [*current, *_empty_stacks(b, loop, carries)]
+    return [*current, *(b.op("stack", *rows, axis=0) for rows in stacked)]
+
+
+def _empty_stacks(b: Builder, loop: Node, carries: int) -> list[Node]:
+    return [
+        b.op("broadcast_to", b.constant(0, element.dtype), shape=element.shape)
+        for element in loop.type.elements[carries:]  # type: ignore[union-attr]
+    ]
