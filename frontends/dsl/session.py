@@ -25,7 +25,7 @@ class Session:
         self.builder = Builder(track_locations=True)
         self._names: set[str] = set()
         self._holders: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
-        self._streams = itertools.count()
+        self._streams = 0
         self._companions: weakref.WeakKeyDictionary[Node, list[tuple[Node, Node]]] = weakref.WeakKeyDictionary()
         self.random_state: State | None = None
 
@@ -54,9 +54,11 @@ class Session:
         """Let the next model start its automatic names afresh."""
         self._names.clear()
 
-    def next_stream(self) -> int:
-        """The stream of the next random op; a ``Model`` numbers its streams anew, from 0."""
-        return next(self._streams)
+    def next_stream(self, count: int = 1) -> int:
+        """The first of ``count`` unused random streams; a ``Model`` numbers its streams anew, from 0."""
+        first = self._streams
+        self._streams += count
+        return first
 
     def add_companion(self, anchor: Node, variable: Node, value: Node) -> None:
         """Training entries that compute ``anchor`` also update ``variable`` with ``value``, which must not depend on ``anchor``."""

@@ -198,6 +198,14 @@ class Builder:
         """An argument of an entry point."""
         return self.make("input", (), {"name": name, "dtype": type.dtype, "shape": type.shape})
 
+    def new_input(self, name: str, type: TensorType) -> Node:
+        """An argument unlike any other, even of the same name and type: two declarations never merge unnoticed."""
+        op, attrs = get_op("input"), make_attrs({"name": name, "dtype": type.dtype, "shape": type.shape})
+        node = Node(op, (), attrs, type, next(_serials))
+        self._remember((op, attrs.key, ()), node)
+        self._annotate(node)
+        return node
+
     def state(self, state: State) -> Node:
         """The value a state variable has when the entry point is called."""
         return self.make("state", (), {"state": state})

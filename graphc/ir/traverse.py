@@ -24,6 +24,22 @@ def creation_order(outputs: Iterable[Node]) -> tuple[Node, ...]:
     return tuple(sorted(reachable(outputs), key=lambda node: node.serial))
 
 
+def post_order(outputs: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes that ``outputs`` depend on, inputs before users, each output's new nodes together."""
+    done: dict[Node, None] = {}
+    stack = [(node, False) for node in reversed(list(outputs))]
+    while stack:
+        node, ready = stack.pop()
+        if node in done:
+            continue
+        if ready:
+            done[node] = None
+            continue
+        stack.append((node, True))
+        stack.extend((operand, False) for operand in reversed(node.inputs) if operand not in done)
+    return tuple(done)
+
+
 def users(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
     """For each node the nodes that read it, in order; a node that reads it twice stands once."""
     table: dict[Node, list[Node]] = {node: [] for node in nodes}

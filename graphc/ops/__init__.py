@@ -3,6 +3,38 @@
 Each op stands in one module of its kind with inference, derivatives and reference evaluation side by side.
 """
 
-from graphc.ops import pointwise, random
+from graphc.ops import (
+    arithmetic,
+    conv,
+    conversion,
+    elementary,
+    indexing,
+    integer,
+    linalg,
+    logical,
+    loop,
+    movement,
+    pooling,
+    random,
+    reduce,
+    source,
+    windows,
+)
 
-__all__ = ["pointwise", "random"]
+__all__ = [
+    "arithmetic",
+    "conv",
+    "conversion",
+    "elementary",
+    "indexing",
+    "integer",
+    "linalg",
+    "logical",
+    "loop",
+    "movement",
+    "pooling",
+    "random",
+    "reduce",
+    "source",
+    "windows",
+]

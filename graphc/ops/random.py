@@ -18,7 +18,7 @@ from graphc.ir.attrs import Attrs
 from graphc.ir.builder import Builder
 from graphc.ir.node import Node
 from graphc.ir.op import OpDef, OpKind, register
-from graphc.ir.types import DType, Shape, TensorType, dtype, float32, float64, int64, tensor_type
+from graphc.ir.types import DType, Shape, TensorType, bfloat16, float16, float32, float64, int64, tensor_type
 
 Array = np.ndarray[Any, Any]
 
@@ -109,11 +109,19 @@ register(
 )
 
 
+_HALF_PRECISION = {float16: 11, bfloat16: 8}
+"""Significant bits of the half dtypes."""
+
+
 def uniform(b: Builder, key: Node, shape: Shape, stream: int, element: DType = float32) -> Node:
-    """Uniform numbers in [0, 1) of any float dtype; the half dtypes are rounded from float32 and may reach 1."""
-    drawn = element if element in (float32, float64) else float32
-    value = b.op("random_uniform", key, shape=tuple(shape), stream=stream, dtype=drawn)
-    return value if drawn is element else b.op("cast", value, dtype=dtype(element))
+    """Uniform numbers in [0, 1) of any float dtype."""
+    if element in (float32, float64):
+        return b.op("random_uniform", key, shape=tuple(shape), stream=stream, dtype=element)
+    # Rounding could reach 1: bits beyond the half dtype's are cut off instead.
+    steps = 2.0 ** _HALF_PRECISION[element]
+    drawn = b.op("random_uniform", key, shape=tuple(shape), stream=stream, dtype=float32)
+    whole = b.op("floor", b.op("multiply", drawn, b.full_like(drawn, steps)))
+    return b.op("cast", b.op("multiply", whole, b.full_like(whole, 1.0 / steps)), dtype=element)
 
 
 def normal(b: Builder, key: Node, shape: Shape, stream: int, element: DType = float32) -> Node:

@@ -1,7 +1,7 @@
 """From a sympy expression to pointwise ops: one walk for graphs (user-defined ops) and for source text (the derivative table).
 
-``lower`` asks :func:`plan` how one expression is computed from smaller ones and works through those with an explicit stack, so an
-expression may be nested as deeply as memory allows.  Equal subexpressions are computed once.
+``lower`` asks a :class:`Planner` how one expression is computed from smaller ones and works through those with an explicit stack, so the walk sets
+no limit to nesting (sympy's own constructors do, at some hundred levels).  Equal subexpressions are computed once.
 """
 
 from __future__ import annotations
@@ -152,6 +152,10 @@ class Planner:
             return Plan((expression.args[0],), _named("exp"))
         if kind == "log":
             return self._plan_log(expression)
+        if kind == "floor" and expression.args[0].is_Mul:
+            above, below = sympy.fraction(expression.args[0])
+            if below != 1:
+                return Plan((above, below), _named("floor_divide"))
         if kind in _FUNCTIONS:
             return Plan(expression.args, _named(_FUNCTIONS[kind]))
         if kind in _FOLDED:
@@ -207,7 +211,7 @@ class Planner:
         if exponential is not None and sympy.S.NegativeOne in terms:
             terms = [term for term in terms if term is not exponential and term is not sympy.S.NegativeOne]
             fused.append(exponential.args[0])
-        for term in terms:
+        for term in sorted(terms, key=self.is_number):  # numbers last: x + 1
             negated = term.is_number and self.to_float(term) < 0 or term.as_coeff_Mul()[0].is_negative
             (subtracted if negated else added).append(-term if negated else term)
         split = len(fused) + len(added)
@@ -241,23 +245,27 @@ class Planner:
         above, below = _with_sigmoids(sympy, above, below)
         if constant.is_negative:
             for position, factor in enumerate(above):
-                if factor.is_Add and _minus_signs(-factor) < _minus_signs(factor):
+                if factor.is_Add and _minus_signs(-factor) <= _minus_signs(factor):
                     above[position] = -factor
                     constant = -constant
                     break
+        quotient = constant.is_Rational and above and not below and constant.q & (constant.q - 1)
+        if quotient:
+            # x/3 is a division: a third is no floating-point number.  Halves and quarters are.
+            below, constant = [constant.q], sympy.Integer(constant.p)
         scale = self.to_float(constant)
         split = len(above)
 
         def combine(emitter: Emitter[Any], values: list[Any]) -> Any:
-            product = _product(emitter, values[:split])
-            divisor = _product(emitter, values[split:])
-            if product is None:
-                assert divisor is not None
+            fold = _folded("multiply")
+            if not above:
+                divisor = fold(emitter, values)
                 return emitter.op("reciprocal", divisor) if scale == 1 else emitter.op("divide", emitter.number(scale), divisor)
+            product = fold(emitter, values[:split])
             if abs(scale) != 1:
                 product = emitter.op("multiply", emitter.number(scale), product)
-            if divisor is not None:
-                product = emitter.op("divide", product, divisor)
+            if below:
+                product = emitter.op("divide", product, fold(emitter, values[split:]))
             return emitter.op("negative", product) if scale == -1 else product
 
         return Plan((*above, *below), combine)
@@ -268,7 +276,9 @@ class Planner:
         if inner is not None and exponent.is_Integer and exponent < 0:
             if exponent == -1:
                 return Plan((inner,), _named("sigmoid"))
-            return Plan((1 / base, -exponent), _named("square") if exponent == -2 else _named("pow"))
+            if exponent == -2:
+                return Plan((1 / base,), _named("square"))
+            return Plan((1 / base, -exponent), _named("pow"))
         simple = {2: "square", sympy.Rational(1, 2): "sqrt", -1: "reciprocal"}.get(exponent)
         if simple is not None:
             return Plan((base,), _named(simple))
@@ -344,10 +354,6 @@ def _plan_piecewise(expression: Any) -> Plan:
         return result
 
     return Plan((*branches, *conditions), combine)
-
-
-def _product(emitter: Emitter[Any], values: list[Any]) -> Any | None:
-    return _folded("multiply")(emitter, values) if values else None
 
 
 def _minus_signs(total: Any) -> int:

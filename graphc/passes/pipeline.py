@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from graphc.errors import GraphcValueError, nearest
 from graphc.ir.graph import Graph
 from graphc.ir.verify import verify
+from graphc.passes.accumulate import Accumulate
 from graphc.passes.base import Pass, node_count
 from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
@@ -20,8 +21,9 @@ from graphc.passes.simplify import Simplify
 PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Decompose(), "later passes and kernels know only the small vocabulary"),
     (Fold(), "constants first: simplify reads them"),
-    (Simplify(), "x[t] of a stack becomes the step's own value, which roll needs to see"),
+    (Simplify(broadcasts=False), "x[t] of a stack becomes the step's own value, which roll needs to see"),
     (Roll(), "from here on a pass sees one step instead of T"),
+    (Accumulate(), "before hoist: a sum of products inside a loop is one product outside"),
     (Hoist(), "what does not depend on a carry leaves the loop as one batched op"),
     (Simplify(), "bodies of loops have new neighbours"),
     (Fold(), "and new constants"),

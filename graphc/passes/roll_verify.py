@@ -279,6 +279,9 @@ class _Planner:
                     sequenced[row] = Sequenced(read[0], node.attrs["axis"], int(table[0, column]), step)
                 column += 1
             elements.append(tuple(read))
+        if len(sequenced) == period:
+            # Nothing but x[t]: a loop that only moves data is worse than the views it replaces.
+            return None
         return LoopPlan(span.start, period, span.trips, tuple(elements), sequenced, tuple(carries))
 
     def _trim(self, span: _Span) -> _Span | None:
@@ -309,12 +312,20 @@ class _Planner:
         return bool(places[-1] < span.start)
 
     def _provided(self, places: IntArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Per trip, whether the value read is a member of the loop that provides the middle trip's."""
-        middle = self.members.get(int(places[len(places) // 2]))
-        if middle is None:
-            return np.zeros(len(places), dtype=bool)
-        found = [self.members.get(int(place)) for place in places]
-        return np.array([m is not None and (m[0], m[2]) == (middle[0], middle[2]) for m in found], dtype=bool)
+        """Per trip, whether the value read comes from where the middle trip's comes from."""
+        found = [self._origin(int(place)) for place in places]
+        middle = found[len(found) // 2]
+        return np.array([m is not None and middle is not None and m[:2] == middle[:2] for m in found], dtype=bool)
+
+    def _origin(self, place: int) -> tuple[Node | tuple[int, int], int, int] | None:
+        """What stands at a position outside, as (tensor or (loop, row), axis, index along it)."""
+        member = self.members.get(place)
+        if member is not None:
+            return (member[0], member[2]), 0, member[1]
+        node = self.columns.sequence[place] if place >= 0 else None
+        if node is None or node.op.name != "index":
+            return None
+        return node.inputs[0], node.attrs["axis"], node.attrs["index"]
 
     def _element(self, span: _Span, table: IntArray, row: int, slot: int, column: int) -> Element | None:
         places = table[:, column]
@@ -352,12 +363,13 @@ class _Planner:
         return chain
 
     def _sequence(self, places: IntArray) -> Sequenced | None:
-        found = [self.members.get(int(place)) for place in places]
-        first, second = found[0], found[1]
-        if first is None or second is None:
+        """Values of an earlier loop, or ``index`` nodes outside, whose index moves by a constant."""
+        found = [self._origin(int(place)) for place in places]
+        if found[0] is None or found[1] is None:
             return None
-        step = second[1] - first[1]
-        for trip, member in enumerate(found):
-            if member is None or member != (first[0], first[1] + trip * step, first[2]):
+        source, axis, start = found[0]
+        step = found[1][2] - start
+        for trip, origin in enumerate(found):
+            if origin is None or origin[0] != source or origin[1:] != (axis, start + trip * step):
                 return None
-        return Sequenced((first[0], first[2]), 0, first[1], step)
+        return Sequenced(source, axis, start, step)

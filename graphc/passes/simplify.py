@@ -23,40 +23,44 @@ SimplifyRule = Callable[[Builder, Node, Sequence[Node]], Node | None]
 
 @dataclass(frozen=True)
 class Simplify(Pass):
-    """Apply the rules below at every node, inputs first, and at what they give."""
+    """Apply the rules below at every node, inputs first, and at what they give.
+
+    Attributes:
+        rounds: times the graph is walked at most.
+        broadcasts: drop broadcasts that pointwise ops do by themselves.  Not before ``roll``: a first step on a zero state would
+            look different from the others.
+    """
 
     name: ClassVar[str] = "simplify"
     rounds: int = 8
+    broadcasts: bool = True
 
     def run(self, graph: Graph) -> Graph:
         """The simplified graph."""
         for _ in range(self.rounds):
-            changed = rewrite_with_regions(graph, apply_rules)
+            changed = rewrite_with_regions(graph, self._apply)
             if changed is graph:
                 break
             graph = changed
         return graph
 
 
-def apply_rules(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
-    """The first rule that applies at a node with these inputs, repeated a few times on its own result."""
-    rule = RULES.get(node.op.name)
-    current = node if tuple(inputs) == node.inputs else None
-    result: Node | None = None
-    if rule is None and node.op.kind is OpKind.POINTWISE:
-        return _drop_broadcasts(b, node, inputs)
-    for _ in range(4):
-        if rule is None:
-            break
-        subject = current if current is not None else b.make(node.op, inputs, node.attrs)
-        found = rule(b, subject, subject.inputs)
-        if found is None or found is subject:
-            break
-        result = current = found
-        rule = RULES.get(found.op.name)
-    if result is None and node.op.kind is OpKind.POINTWISE:
-        return _drop_broadcasts(b, node, inputs)
-    return result
+    def _apply(self, b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+        """The result of the first rule that applies at a node with these inputs, and of the rules that apply to that."""
+        subject = node if tuple(inputs) == node.inputs else None
+        result: Node | None = None
+        for _ in range(4):
+            rule = RULES.get(result.op.name if result is not None else node.op.name)
+            if rule is None:
+                break
+            subject = result or subject or b.make(node.op, inputs, node.attrs)
+            found = rule(b, subject, subject.inputs)
+            if found is None or found is subject:
+                break
+            result = found
+        if result is None and self.broadcasts and node.op.kind is OpKind.POINTWISE:
+            return _drop_broadcasts(b, node, inputs)
+        return result
 
 
 def _value(node: Node) -> float | int | bool | None:

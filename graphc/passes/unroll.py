@@ -10,7 +10,7 @@ from graphc.errors import UnsupportedOp
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
-from graphc.ir.rewrite import RecordingBuilder, inline, rebuilt
+from graphc.ir.rewrite import RecordingBuilder, inline, rebuilt, rewrite
 from graphc.ir.types import int64
 from graphc.passes.base import Pass
 from graphc.passes.simplify import Simplify
@@ -26,7 +26,11 @@ class Unroll(Pass):
         """The graph without loops."""
         while any(node.op.name == "loop" for node in graph.nodes):
             graph = _unroll_once(graph)
-        return Simplify().run(graph)
+        while True:
+            changed = rewrite(Simplify(broadcasts=False).run(graph), _gather_stacks)
+            if changed is graph:
+                return graph
+            graph = changed
 
 
 def _unroll_once(graph: Graph) -> Graph:
@@ -82,3 +86,28 @@ def _empty_stacks(b: Builder, loop: Node, carries: int) -> list[Node]:
         b.op("broadcast_to", b.constant(0, element.dtype), shape=element.shape)
         for element in loop.type.elements[carries:]  # type: ignore[union-attr]
     ]
+
+
+def _gather_stacks(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    """Parts of stacks become stacks of parts: what ``roll`` took from a loop's stack goes back to the single steps."""
+    if not inputs or any(operand.op.name != "stack" for operand in inputs):
+        return None
+    axis = inputs[0].attrs["axis"]
+    match node.op.name:
+        case "concat" if all(operand.attrs["axis"] == node.attrs["axis"] for operand in inputs):
+            return b.op("stack", *(row for operand in inputs for row in operand.inputs), axis=axis)
+        case "flip" if node.attrs["axes"] == (axis,):
+            return b.op("stack", *reversed(inputs[0].inputs), axis=axis)
+        case "slice":
+            starts, stops, steps = (node.attrs[name] for name in ("starts", "stops", "steps"))
+            rest = [d for d in range(node.rank) if d != axis]
+            if all((starts[d], stops[d], steps[d]) == (0, inputs[0].shape[d], 1) for d in rest):
+                rows = inputs[0].inputs[starts[axis] : stops[axis] : steps[axis]]
+                return b.op("stack", *rows, axis=axis) if rows else None
+        case "transpose":
+            permutation = node.attrs["permutation"]
+            moved = permutation.index(axis)
+            others = [d for d in permutation if d != axis]
+            if others == sorted(others):
+                return b.op("stack", *inputs[0].inputs, axis=moved)
+    return None

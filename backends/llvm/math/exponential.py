@@ -19,6 +19,8 @@ LN2_PARTS = {
 }
 # Beyond these eˣ is 0 or infinite; inside, n keeps to the range that the scalings below allow for.
 EXP_RANGE = {"float32": (-105.0, 89.0), "float64": (-746.0, 710.0)}
+# Below this 1 + e^x is 1.
+SIGMOID_LOWEST = -40.0
 # Below this e^x − 1 is −1.
 EXPM1_LOWEST = -40.0
 
@@ -35,16 +37,13 @@ class Reduced:
         return (self.power << self.power.format.mantissa_bits).as_float()
 
 
-def reduce(emit: FunctionEmitter, x: Value, offset: int, *, doubled: bool = False) -> Reduced:
-    """Split x (or 2x, if ``doubled``) into a multiple of ln2 and a rest."""
+def reduce(emit: FunctionEmitter, x: Value, offset: int) -> Reduced:
+    """Split x into a multiple of ln2 and a rest."""
     one = emit.format
-    factor = 2.0 if doubled else 1.0
     rounder = one.rounder + offset
-    shifted = emit.multiply_add(x, factor * LOG2_E, rounder)
+    shifted = emit.multiply_add(x, LOG2_E, rounder)
     count = shifted - rounder
     high, low = LN2_PARTS[one.dtype]
-    if doubled:
-        x = x + x
     rest = emit.multiply_add(count, -low, emit.multiply_add(count, -high, x))
     return Reduced(shifted.bits(), rest)
 
@@ -90,9 +89,19 @@ def expm1(emit: FunctionEmitter, x: Value) -> Value:
 
 
 def sigmoid(emit: FunctionEmitter, x: Value) -> Value:
-    """Return 1/(1 + e^−x) as z/(1 + z) below zero and 1/(1 + z) above, z = e^−|x|: no overflow, no cancellation."""
-    z = exp_of_negative_magnitude(emit, x)
-    return (x < 0.0).select(z, 1.0) / (z + 1.0)
+    """Return 1/(1 + e^−x) as c/(c + c·e^−x), where c = 2^−k keeps the denominator from overflow.
+
+    With −x = n·ln2 + r and s = c·2ⁿ the denominator is c + s + s·r·p(r), p(r) = (e^r − 1)/r. The larger of c and s comes
+    last, so that only the last addition's rounding counts in full.
+    """
+    one = emit.format
+    spare = (one.exponent_bias + 1) // 2
+    argument = (-x).at_most(-EXP_RANGE[one.dtype][0]).at_least(SIGMOID_LOWEST)
+    reduced = reduce(emit, argument, one.exponent_bias - spare)
+    scale = reduced.scale()
+    quotient = emit.polynomial(reduced.rest, (1.0, *EXP[one.dtype]))
+    smaller, larger = scale.at_most(2.0**-spare), scale.at_least(2.0**-spare)
+    return 2.0**-spare / (larger + emit.multiply_add(scale * reduced.rest, quotient, smaller))
 
 
 def softplus(emit: FunctionEmitter, x: Value) -> Value:

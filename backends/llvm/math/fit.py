@@ -153,6 +153,7 @@ def tables() -> list[Table]:
     def erfc_share(t: Real) -> Real:
         return mpmath.erfc(1 + t) / mpmath.erf(1 + t)
 
+    tanh_tail = tail(lambda h: mpmath.expm1(2 * h) / 2, (0, 1), 2)
     exp_tail = tail(mpmath.expm1, (0, 1), 2)
     sin_tail, cos_tail = tail(mpmath.sin, (0, 1), 3), tail(mpmath.cos, (1, 0, -half), 4)
     sinh_tail, cosh_tail = tail(mpmath.sinh, (0, 1), 3), tail(mpmath.cosh, (1, 0, half), 4)
@@ -164,6 +165,7 @@ def tables() -> list[Table]:
         Table("LOG", "(log(1+f) − f)/f² in f, |f| ≤ 1/3", both(9, 20, log_tail, -third, third, linear)),
         Table("SIN", "(sin r − r)/r³ in r², |r| ≤ π/4", both(3, 6, sin_tail, 0, eighth_turn, square, even=True)),
         Table("COS", "(cos r − 1 + r²/2)/r⁴ in r², |r| ≤ π/4", both(3, 6, cos_tail, 0, eighth_turn, fourth, even=True)),
+        Table("TANH", "((e^2h − 1)/2 − h)/h² in h, 0 ≤ h ≤ ln2/2", both(5, 10, tanh_tail, -half_ln2 / 400, half_ln2, linear)),
         Table("SINH", "(sinh r − r)/r³ in r², |r| ≤ ln2/2", both(3, 5, sinh_tail, 0, half_ln2, square, even=True)),
         Table("COSH", "(cosh r − 1 − r²/2)/r⁴ in r², |r| ≤ ln2/2", both(2, 5, cosh_tail, 0, half_ln2, fourth, even=True)),
         Table("ATAN", "(atan t − t)/t³ in t², |t| ≤ tan(π/8)", both(5, 11, atan_tail, 0, tangent, square, even=True)),

@@ -1,25 +1,44 @@
 """tanh, sinh, cosh and their inverses, by way of the exponential's reduction and of log1p."""
 
-from graphc.backends.llvm.math.coefficients import COSH, SINH
+from graphc.backends.llvm.math.coefficients import COSH, SINH, TANH
 from graphc.backends.llvm.math.emitter import FunctionEmitter, Kind, Value
-from graphc.backends.llvm.math.exponential import LN2, expm1_of_rest, reduce
+from graphc.backends.llvm.math.exponential import LN2, LN2_PARTS, LOG2_E, reduce
 from graphc.backends.llvm.math.logarithm import log1p
 
 # From here on tanh rounds to 1.
 TANH_LIMIT = {"float32": 9.1, "float64": 19.1}
+# Added to 2a/ln2 before it is rounded to the nearest integer: a little above −1/2, so that zero does not become −1.
+TANH_SHIFT = -0.498
 # From here on sinh and cosh overflow.
 SINH_LIMIT = {"float32": 89.6, "float64": 710.6}
-# From here on 1 + x² is x² and x + 1 is x, to the precision of the format.
-LARGE = {"float32": 2.0**14, "float64": 2.0**28}
+# From here on asinh x and acosh x are log 2x, and log1p x is log x, to well below the precision of the format.
+LARGE = {"float32": 2.0**26, "float64": 2.0**56}
 
 
 def tanh(emit: FunctionEmitter, x: Value) -> Value:
-    """Return tanh x as t/(t + 2), t = e^2|x| − 1, which loses nothing near zero and damps t's error far from it."""
+    """Return tanh x as t/(t + 1), t = (e^2|x| − 1)/2, with the sign of x.
+
+    Below ln2/2, where the three roundings of that count most, t = h + w with h = |x| and the result is taken as
+    h + (w − h·t)/(t + 1): the error of the quotient is then small beside h.
+    """
     one = emit.format
-    reduced = reduce(emit, x.absolute().at_most(TANH_LIMIT[one.dtype]), one.exponent_bias, doubled=True)
-    scale = reduced.scale()
-    numerator = emit.multiply_add(scale, expm1_of_rest(emit, reduced.rest), scale - 1.0)
-    return (numerator / (numerator + 2.0)).copy_sign(x)
+    a = x.absolute().at_most(TANH_LIMIT[one.dtype])
+    # 2a = n·ln2 + 2h with n rounded down: h ≥ 0, so that nothing cancels in t = 2ⁿ·(e^2h − 1)/2 + (2ⁿ − 1)/2.
+    rounder = one.rounder + one.exponent_bias
+    shifted = emit.multiply_add(a, 2.0 * LOG2_E, TANH_SHIFT) + rounder
+    count = shifted - rounder
+    if emit.fma:
+        # The nearest number to ln2/2 is off by less than 2⁻²⁸ (2⁻⁵⁴) of itself, which is h off by so much of a.
+        h = emit.multiply_add(count, -0.5 * LN2, a)
+    else:
+        high, low = LN2_PARTS[one.dtype]
+        h = emit.multiply_add(count, -0.5 * low, emit.multiply_add(count, -0.5 * high, a))
+    w = h * h * emit.polynomial(h, TANH[one.dtype])
+    scale = (shifted.bits() << one.mantissa_bits).as_float()
+    t = emit.multiply_add(scale, h + w, emit.multiply_add(scale, 0.5, -0.5))
+    near = count.equals(0.0)
+    quotient = near.select(emit.multiply_add(-h, t, w), t) / (t + 1.0)
+    return (near.select(h, 0.0) + quotient).copy_sign(x)
 
 
 def _quarter_sum_and_difference(emit: FunctionEmitter, x: Value) -> tuple[Value, Value, Value, Value]:

@@ -32,8 +32,10 @@ def asin(emit: FunctionEmitter, x: Value) -> Value:
     """Return the arc sine."""
     high, low = HALF_PI_PARTS[emit.format.dtype]
     upper, t, squared = _half_angle(emit, x)
-    result = t + _asin_tail(emit, t, squared)
-    return upper.select(high - (result + result - low), result).copy_sign(x)
+    tail = _asin_tail(emit, t, squared)
+    # Near t = 1/2 the first difference is exact, so only the tail's own error reaches the result.
+    complement = (high - (t + t)) - (tail + tail - low)
+    return upper.select(complement, t + tail).copy_sign(x)
 
 
 def acos(emit: FunctionEmitter, x: Value) -> Value:

@@ -86,7 +86,7 @@ def log2(emit: FunctionEmitter, x: Value) -> Value:
     """Return the logarithm to base 2, exact at powers of 2."""
     parts = _split_any(emit, x)
     f, rest = _log_of_mantissa(emit, parts)
-    return special_cases(x, emit.multiply_add(f + rest, LOG2_E, parts.exponent), 0.0)
+    return special_cases(x, parts.exponent + emit.multiply_add(f, LOG2_E, rest * LOG2_E), 0.0)
 
 
 def log10(emit: FunctionEmitter, x: Value) -> Value:
@@ -94,7 +94,7 @@ def log10(emit: FunctionEmitter, x: Value) -> Value:
     parts = _split_any(emit, x)
     f, rest = _log_of_mantissa(emit, parts)
     high, low = LOG10_2_PARTS[emit.format.dtype]
-    small = emit.multiply_add(f + rest, LOG10_E, parts.exponent * low)
+    small = emit.multiply_add(f, LOG10_E, emit.multiply_add(rest, LOG10_E, parts.exponent * low))
     return special_cases(x, emit.multiply_add(parts.exponent, high, small), 0.0)
 
 

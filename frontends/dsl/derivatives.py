@@ -1,0 +1,217 @@
+"""Derivatives: each is a graph function, so their derivatives are taken by the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from graphc.autodiff import forward, reverse
+from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
+from graphc.frontends.dsl.movement import reshape, stack
+from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
+from graphc.ir.builder import Builder, user_location
+from graphc.ir.node import Node, Note
+from graphc.ir.traverse import creation_order
+
+MAXIMUM_ROWS = 4096
+"""The most rows of a Jacobian: each is a derivative of its own in the graph."""
+
+Structure = Callable[[Sequence[Tensor]], Any]
+
+
+def _flattened(value: Any, what: str) -> tuple[list[Tensor], Structure]:
+    """The tensors of a tensor, list, tuple or dict, and how to put results back into its form."""
+    if isinstance(value, Tensor):
+        return [value], lambda results: results[0]
+    if isinstance(value, Mapping):
+        names = list(value)
+        return _checked(list(value.values()), what), lambda results: dict(zip(names, results, strict=True))
+    if isinstance(value, (list, tuple)):
+        kind = type(value) if type(value) in (list, tuple) else tuple
+        return _checked(list(value), what), lambda results: kind(results)
+    raise fail(GraphcTypeError, "E225", f"{what} must be a tensor, or a list, tuple or dict of them, got {type(value).__name__}")
+
+
+def _checked(values: list[Any], what: str) -> list[Tensor]:
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise fail(GraphcTypeError, "E225", f"{what} must be tensors, got {type(value).__name__}")
+    return values
+
+
+def _derived(builder: Builder) -> AbstractContextManager[None]:
+    """Nodes made inside belong to the backward part and to the line that asked for the derivative."""
+    place = user_location()
+    return builder.noted(Note((place,) if place else ()), "backward")
+
+
+def _located(builder: Builder, error: GraphcError, nodes: Sequence[Node]) -> GraphcError:
+    return builder.locate(error, nodes)
+
+
+def grad(output: Tensor, wrt: Any) -> Any:
+    """The gradient of a scalar by tensors.
+
+    Args:
+        output: a floating-point scalar.
+        wrt: a tensor, or a list, tuple or dict of tensors; not only parameters.
+
+    Returns:
+        The derivatives in the same form.  A tensor that ``output`` does not depend on has the gradient zero.
+
+    Raises:
+        GraphcTypeError: E225, ``output`` is not floating-point, or depends on ``wrt`` only through operations that have no derivative.
+        GraphcValueError: E225, ``output`` is not a scalar.
+    """
+    if not isinstance(output, Tensor):
+        raise fail(GraphcTypeError, "E225", f"the output must be a tensor, got {type(output).__name__}")
+    tensors, structure = _flattened(wrt, "wrt")
+    builder = common_builder([output, *tensors])
+    nodes = [tensor.node for tensor in tensors]
+    _check_connected([output], nodes)
+    try:
+        with _derived(builder):
+            found = reverse.gradient(builder, output.node, nodes)
+    except GraphcError as error:
+        raise _located(builder, error, [output.node]) from None
+    return structure([Tensor(node, builder) for node in found])
+
+
+def _check_connected(outputs: Sequence[Tensor], wrt: Sequence[Node]) -> None:
+    """Complain where outputs depend on ``wrt``, but only through operations like ``floor``, ``argmax`` or a comparison.
+
+    ``stop_gradient`` is meant: what lies behind it does not count as a dependence.
+    """
+    order = creation_order([output.node for output in outputs])
+    wanted = set(wrt)
+    active = reverse.active_nodes(order, wrt)
+    if any(output.node in active for output in outputs) or not all(output.dtype.is_float for output in outputs):
+        return
+    blocked: dict[Node, Node] = {}
+    for node in order:
+        if node.op.name == "stop_gradient" or node in wanted:
+            continue
+        for operand in node.inputs:
+            if operand in wanted or operand in blocked:
+                blocked[node] = blocked.get(operand, node)
+                break
+    for output in outputs:
+        culprit = blocked.get(output.node)
+        if culprit is not None:
+            culprit = _first_without_derivative(order, wanted)
+            message = f"{output!r} depends on wrt only through {culprit.op.name!r}, which has no derivative"
+            raise fail(GraphcTypeError, "E225", message, "use a smooth function there, or stop_gradient if zero is meant", output)
+
+
+def _first_without_derivative(order: Sequence[Node], wanted: set[Node]) -> Node:
+    reached = set(wanted)
+    for node in order:
+        if node not in reached and any(operand in reached for operand in node.inputs):
+            if not node.op.differentiable or not node.dtype.is_float:
+                return node
+            reached.add(node)
+    return order[-1]
+
+
+def vjp(outputs: Any, wrt: Any, cotangents: Any) -> Any:
+    """The vector–Jacobian product: the cotangents of ``wrt`` for those of ``outputs``.
+
+    Args:
+        outputs: a tensor, or a list, tuple or dict of tensors.
+        wrt: likewise.
+        cotangents: one an output, of its shape and dtype; None stands for zero.
+
+    Returns:
+        Cotangents in the form of ``wrt``.
+    """
+    results, _ = _flattened(outputs, "outputs")
+    tensors, structure = _flattened(wrt, "wrt")
+    seeds = _seeds(cotangents, results)
+    builder = common_builder([*results, *tensors, *(seed for seed in seeds if seed is not None)])
+    try:
+        with _derived(builder):
+            found = reverse.vjp(
+                builder,
+                [result.node for result in results],
+                [None if seed is None else seed.node for seed in seeds],
+                [tensor.node for tensor in tensors],
+            )
+    except GraphcError as error:
+        raise _located(builder, error, [result.node for result in results]) from None
+    return structure([Tensor(node, builder) for node in found])
+
+
+def _seeds(values: Any, like: Sequence[Tensor]) -> list[Tensor | None]:
+    if isinstance(values, Mapping):
+        items = list(values.values())
+    elif isinstance(values, (list, tuple)) and (len(like) > 1 or any(isinstance(value, Tensor) for value in values)):
+        items = list(values)
+    else:
+        items = [values]
+    if len(items) != len(like):
+        raise fail(GraphcValueError, "E225", f"{len(like)} tensors need as many directions, got {len(items)}")
+    return [None if item is None else as_tensor(item, tensor.dtype, tensor.builder) for item, tensor in zip(items, like, strict=True)]
+
+
+def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
+    """The Jacobian–vector product: the tangents of ``outputs`` for those of ``wrt``, in the form of ``outputs``."""
+    results, structure = _flattened(outputs, "outputs")
+    tensors, _ = _flattened(wrt, "wrt")
+    seeds = [
+        Tensor(reverse.zeros(tensor.builder, tensor.node.tensor), tensor.builder) if seed is None else seed
+        for seed, tensor in zip(_seeds(tangents, tensors), tensors, strict=True)
+    ]
+    builder = common_builder([*results, *tensors, *seeds])
+    try:
+        with _derived(builder):
+            found = forward.jvp(
+                builder, [result.node for result in results], [tensor.node for tensor in tensors], [seed.node for seed in seeds]
+            )
+    except GraphcError as error:
+        raise _located(builder, error, [result.node for result in results]) from None
+    return structure([Tensor(node, builder) for node in found])
+
+
+def hvp(output: Tensor, wrt: Any, vectors: Any) -> Any:
+    """The Hessian of a scalar times ``vectors``, by forward mode over the gradient; the Hessian itself is never made."""
+    return jvp(grad(output, wrt), wrt, vectors)
+
+
+def jacobian(output: Tensor, wrt: Tensor) -> Tensor:
+    """All first derivatives of a tensor, of shape ``output.shape + wrt.shape``; both static.
+
+    Forward or reverse mode is chosen by whichever side has fewer elements, each of which costs one derivative.
+    """
+    rows, columns = (_static_size(tensor) for tensor in (output, wrt))
+    shape = (*output.shape, *wrt.shape)
+    if min(rows, columns) > MAXIMUM_ROWS:
+        message = f"the Jacobian of {output.shape} by {wrt.shape} needs {min(rows, columns)} derivatives, the limit is {MAXIMUM_ROWS}"
+        raise fail(GraphcValueError, "E225", message, "use vjp, jvp or hvp", output)
+    if not rows or not columns:
+        return Tensor(reverse.zeros(output.builder, output.node.tensor.with_shape(shape)), output.builder)
+    if columns < rows:
+        parts = [jvp(output, wrt, _unit(wrt, position)) for position in range(columns)]
+        return reshape(stack([part.flatten() for part in parts], axis=1), shape)
+    parts = [vjp(output, wrt, _unit(output, position)) for position in range(rows)]
+    return reshape(stack([part.flatten() for part in parts]), shape)
+
+
+def _static_size(tensor: Tensor) -> int:
+    if not tensor.node.tensor.is_static:
+        raise fail(GraphcValueError, "E225", f"a Jacobian needs static shapes, got {tensor.shape}", None, tensor)
+    return tensor.node.tensor.static_size
+
+
+def _unit(like: Tensor, position: int) -> Tensor:
+    vector = np.zeros(like.node.tensor.static_size)
+    vector[position] = 1
+    return as_tensor(vector.reshape(like.node.tensor.static_shape), like.dtype, like.builder)
+
+
+def hessian(output: Tensor, wrt: Tensor) -> Tensor:
+    """All second derivatives of a scalar, of shape ``wrt.shape + wrt.shape``; for large tensors use :func:`hvp`."""
+    gradient: Tensor = grad(output, wrt)
+    return jacobian(gradient, wrt)

@@ -1,0 +1,67 @@
+"""Taking a loop node apart and putting one together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.ir.builder import Builder
+from graphc.ir.dim import Dim
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.types import TupleType
+
+Slice = tuple[int, Dim, int]
+"""(axis, start, step): step t reads position ``start + step·t`` along ``axis``."""
+
+
+@dataclass(frozen=True)
+class LoopParts:
+    """The operands of a loop by their role.
+
+    Attributes:
+        trips: number of steps.
+        body: of one step.
+        carries: initial values.
+        invariants: values that every step reads.
+        sequences: values of which each step reads one element.
+        slices: where, for each of ``sequences``.
+    """
+
+    trips: Dim
+    body: Graph
+    carries: tuple[Node, ...]
+    invariants: tuple[Node, ...]
+    sequences: tuple[Node, ...]
+    slices: tuple[Slice, ...]
+
+    @classmethod
+    def of(cls, node: Node) -> LoopParts:
+        """The parts of a ``loop`` node."""
+        attrs, inputs = node.attrs, node.inputs
+        carries, sequences = attrs["carries"], len(inputs) - len(attrs["slices"])
+        return cls(
+            attrs["trips"], attrs["body"], inputs[:carries], inputs[carries:sequences], inputs[sequences:], attrs["slices"]
+        )
+
+
+def make_loop(
+    b: Builder,
+    trips: Dim,
+    body: Graph,
+    carries: Sequence[Node],
+    invariants: Sequence[Node] = (),
+    sequences: Sequence[Node] = (),
+    slices: Sequence[Slice] = (),
+) -> list[Node]:
+    """A ``loop`` node, as its ``result`` nodes: the final carries, then the stacked values."""
+    attrs = {
+        "trips": trips,
+        "body": body,
+        "carries": len(carries),
+        "invariants": len(invariants),
+        "slices": tuple(tuple(place) for place in slices),
+    }
+    loop = b.make("loop", (*carries, *invariants, *sequences), attrs)
+    assert isinstance(loop.type, TupleType)
+    return [b.op("result", loop, index=index) for index in range(len(loop.type.elements))]
