@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from graphc.frontends.dsl.elementwise import abs, erf, exp, expm1, isfinite, log, maximum, minimum, relu, sigmoid, softplus, stop_gradient, where
-from graphc.frontends.dsl.methods import Axis
-from graphc.frontends.dsl.reductions import max, sum
-from graphc.frontends.dsl.movement import squeeze
 from graphc.frontends.dsl.axes import normalize_axes
+from graphc.frontends.dsl.elementwise import (
+    abs,
+    erf,
+    exp,
+    expm1,
+    isfinite,
+    log,
+    maximum,
+    minimum,
+    relu,
+    sigmoid,
+    softplus,
+    stop_gradient,
+    where,
+)
+from graphc.frontends.dsl.methods import Axis
+from graphc.frontends.dsl.movement import squeeze
+from graphc.frontends.dsl.reductions import max, sum
 from graphc.frontends.dsl.tensor import Tensor, as_tensor
 
 _SELU_ALPHA = 1.6732632423543772
@@ -61,7 +75,7 @@ def log_sigmoid(x: Any) -> Tensor:
 
 
 def gelu(x: Any, approximate: bool = False) -> Tensor:
-    """x Φ(x) with the normal distribution's Φ; ``approximate`` takes the tanh form of Hendrycks and Gimpel (2016)."""
+    """X Φ(x) with the normal distribution's Φ; ``approximate`` takes the tanh form of Hendrycks and Gimpel (2016)."""
     tensor = as_tensor(x)
     if approximate:
         from graphc.frontends.dsl.elementwise import tanh
@@ -102,7 +116,7 @@ def softsign(x: Any) -> Tensor:
 
 
 def hard_sigmoid(x: Any) -> Tensor:
-    """x / 6 + 1/2, kept between 0 and 1."""
+    """X / 6 + 1/2, kept between 0 and 1."""
     return minimum(maximum(as_tensor(x) / 6.0 + 0.5, 0), 1)
 
 

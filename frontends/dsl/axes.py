@@ -58,7 +58,9 @@ def checked_dim(dim: Any, what: str = "a dimension", *operands: Tensor) -> Dim:
     try:
         value = operator.index(dim)
     except TypeError:
-        raise fail(GraphcTypeError, "E214", f"{what} must be an integer or a symbol, got {dim!r}", None, *operands) from None
+        raise fail(
+            GraphcTypeError, "E214", f"{what} must be an integer or a symbol, got {dim!r}", None, *operands
+        ) from None
     if value < 0:
         raise fail(GraphcValueError, "E214", f"{what} must not be negative, got {value}", None, *operands)
     return value
@@ -69,7 +71,9 @@ def checked_shape(shape: Any, *operands: Tensor) -> tuple[Dim, ...]:
     if isinstance(shape, (int, np.integer, Poly, str)):
         return (checked_dim(shape, "a dimension", *operands),)
     if not isinstance(shape, (tuple, list)):
-        raise fail(GraphcTypeError, "E214", f"a shape must be a tuple of integers and symbols, got {shape!r}", None, *operands)
+        raise fail(
+            GraphcTypeError, "E214", f"a shape must be a tuple of integers and symbols, got {shape!r}", None, *operands
+        )
     return tuple(checked_dim(dim, "a dimension", *operands) for dim in shape)
 
 

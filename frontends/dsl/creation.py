@@ -80,7 +80,9 @@ def state(
     if not isinstance(name, str) or not name or any(not character.isprintable() for character in name):
         raise fail(GraphcValueError, "E224", f"the name of a state variable must be printable text, got {name!r}")
     if isinstance(init, Tensor):
-        raise fail(GraphcTypeError, "E213", "an initial value must be known while the graph is built, got a tensor", None, init)
+        raise fail(
+            GraphcTypeError, "E213", "an initial value must be known while the graph is built, got a tensor", None, init
+        )
     builder = current_session().builder
     if init is None or callable(init) or isinstance(init, str):
         from graphc.frontends.nn.initializers import bound
@@ -104,7 +106,9 @@ def _state_from_value(name: str, init: Any, shape: Any, dtype: Any, role: str, t
     initial: Initial = value.array
     if shape is not None and value.array.shape != checked_shape(shape):
         if value.array.shape:
-            message = f"the state variable {name!r} has shape {checked_shape(shape)}, its initial value {value.array.shape}"
+            message = (
+                f"the state variable {name!r} has shape {checked_shape(shape)}, its initial value {value.array.shape}"
+            )
             raise fail(GraphcValueError, "E211", message)
         initial = np.full(_type(value.type.dtype, checked_shape(shape)).static_shape, value.array)
     return State(name, _type(value.type.dtype, initial.shape), initial, role, trainable)
@@ -182,7 +186,9 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: DType | str | typ
     return (positions * step + start if (start, step) != (0, 1) else positions).astype(element)
 
 
-def linspace(start: float, stop: float, num: int, dtype: DType | str | type = "float32", endpoint: bool = True) -> Tensor:
+def linspace(
+    start: float, stop: float, num: int, dtype: DType | str | type = "float32", endpoint: bool = True
+) -> Tensor:
     """``num`` numbers at equal distances from ``start`` to ``stop``, computed in float64."""
     count = checked_size(num, "num")
     element = to_dtype(dtype)

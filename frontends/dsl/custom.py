@@ -72,7 +72,12 @@ def custom_gradient(function: Callable[..., Tensor], gradient: Callable[..., Any
         types = [tensor.node.tensor for tensor in tensors]
         forward = _forward_region(label, function, types)
         backward = _backward_region(label, gradient, types, forward.output_nodes[0].tensor)
-        attributes = {"name": label, "forward": forward, "backward": backward, "tangent": _tangent_region(label, forward, backward)}
+        attributes = {
+            "name": label,
+            "forward": forward,
+            "backward": backward,
+            "tangent": _tangent_region(label, forward, backward),
+        }
         return Tensor(owner.make("custom_gradient", [tensor.node for tensor in tensors], attributes), owner)
 
     applied.__name__ = applied.__qualname__ = label
@@ -87,7 +92,12 @@ def _arguments(builder: Builder, prefix: str, types: Sequence[TensorType]) -> li
 def _closed(label: str, region: Graph) -> Graph:
     for node in region.nodes:
         if node.op.name in ("state", "training") or (node.op.name == "input" and node not in region.inputs):
-            raise fail(GraphcValueError, "E223", f"{label}: a custom function reads {node!r}, which is not an argument", "pass it as an argument")
+            raise fail(
+                GraphcValueError,
+                "E223",
+                f"{label}: a custom function reads {node!r}, which is not an argument",
+                "pass it as an argument",
+            )
     return region
 
 
@@ -103,10 +113,18 @@ def _forward_region(label: str, function: Callable[..., Any], types: Sequence[Te
 
 def _check_owner(label: str, value: Tensor, builder: Builder) -> None:
     if value.builder is not builder:
-        raise fail(GraphcValueError, "E223", f"{label} must build its result from its arguments", "pass every tensor as an argument", value)
+        raise fail(
+            GraphcValueError,
+            "E223",
+            f"{label} must build its result from its arguments",
+            "pass every tensor as an argument",
+            value,
+        )
 
 
-def _backward_region(label: str, gradient: Callable[..., Any], types: Sequence[TensorType], result: TensorType) -> Graph:
+def _backward_region(
+    label: str, gradient: Callable[..., Any], types: Sequence[TensorType], result: TensorType
+) -> Graph:
     with graph() as builder:
         inputs = _arguments(builder, "x", types)
         value, cotangent = builder.new_input("value", result), builder.new_input("cotangent", result)
@@ -114,7 +132,9 @@ def _backward_region(label: str, gradient: Callable[..., Any], types: Sequence[T
         found = gradient(*arguments)
         parts = list(found) if isinstance(found, (tuple, list)) else [found]
         if len(parts) != len(types):
-            raise fail(GraphcValueError, "E225", f"{label}: the gradient must give {len(types)} cotangents, got {len(parts)}")
+            raise fail(
+                GraphcValueError, "E225", f"{label}: the gradient must give {len(types)} cotangents, got {len(parts)}"
+            )
         outputs = []
         for position, (part, type_) in enumerate(zip(parts, types, strict=True)):
             if part is None:

@@ -32,7 +32,11 @@ def _flattened(value: Any, what: str) -> tuple[list[Tensor], Structure]:
     if isinstance(value, (list, tuple)):
         kind = type(value) if type(value) in (list, tuple) else tuple
         return _checked(list(value), what), lambda results: kind(results)
-    raise fail(GraphcTypeError, "E225", f"{what} must be a tensor, or a list, tuple or dict of them, got {type(value).__name__}")
+    raise fail(
+        GraphcTypeError,
+        "E225",
+        f"{what} must be a tensor, or a list, tuple or dict of them, got {type(value).__name__}",
+    )
 
 
 def _checked(values: list[Any], what: str) -> list[Tensor]:
@@ -46,10 +50,6 @@ def _derived(builder: Builder) -> AbstractContextManager[None]:
     """Nodes made inside belong to the backward part and to the line that asked for the derivative."""
     place = user_location()
     return builder.noted(Note((place,) if place else ()), "backward")
-
-
-def _located(builder: Builder, error: GraphcError, nodes: Sequence[Node]) -> GraphcError:
-    return builder.locate(error, nodes)
 
 
 def grad(output: Tensor, wrt: Any) -> Any:
@@ -71,49 +71,36 @@ def grad(output: Tensor, wrt: Any) -> Any:
     tensors, structure = _flattened(wrt, "wrt")
     builder = common_builder([output, *tensors])
     nodes = [tensor.node for tensor in tensors]
-    _check_connected([output], nodes)
+    _check_connected(output, nodes)
     try:
         with _derived(builder):
             found = reverse.gradient(builder, output.node, nodes)
     except GraphcError as error:
-        raise _located(builder, error, [output.node]) from None
+        raise builder.locate(error, [output.node]) from None
     return structure([Tensor(node, builder) for node in found])
 
 
-def _check_connected(outputs: Sequence[Tensor], wrt: Sequence[Node]) -> None:
-    """Complain where outputs depend on ``wrt``, but only through operations like ``floor``, ``argmax`` or a comparison.
+def _check_connected(output: Tensor, wrt: Sequence[Node]) -> None:
+    """Complain where ``output`` depends on ``wrt``, but only through operations like ``floor``, ``argmax`` or a comparison.
 
     ``stop_gradient`` is meant: what lies behind it does not count as a dependence.
     """
-    order = creation_order([output.node for output in outputs])
-    wanted = set(wrt)
-    active = reverse.active_nodes(order, wrt)
-    if any(output.node in active for output in outputs) or not all(output.dtype.is_float for output in outputs):
+    order = creation_order([output.node])
+    if not output.dtype.is_float or output.node in reverse.active_nodes(order, wrt):
         return
-    blocked: dict[Node, Node] = {}
+    reached = set(wrt)
+    barrier: Node | None = None
     for node in order:
-        if node.op.name == "stop_gradient" or node in wanted:
+        if node in reached or node.op.name == "stop_gradient" or not any(operand in reached for operand in node.inputs):
             continue
-        for operand in node.inputs:
-            if operand in wanted or operand in blocked:
-                blocked[node] = blocked.get(operand, node)
-                break
-    for output in outputs:
-        culprit = blocked.get(output.node)
-        if culprit is not None:
-            culprit = _first_without_derivative(order, wanted)
-            message = f"{output!r} depends on wrt only through {culprit.op.name!r}, which has no derivative"
-            raise fail(GraphcTypeError, "E225", message, "use a smooth function there, or stop_gradient if zero is meant", output)
-
-
-def _first_without_derivative(order: Sequence[Node], wanted: set[Node]) -> Node:
-    reached = set(wanted)
-    for node in order:
-        if node not in reached and any(operand in reached for operand in node.inputs):
-            if not node.op.differentiable or not node.dtype.is_float:
-                return node
-            reached.add(node)
-    return order[-1]
+        reached.add(node)
+        if barrier is None and (not node.op.differentiable or not node.dtype.is_float):
+            barrier = node
+    if output.node in reached and barrier is not None:
+        message = f"the output depends on wrt only through {barrier.op.name!r}, which has no derivative"
+        raise fail(
+            GraphcTypeError, "E225", message, "use a smooth function there, or stop_gradient if zero is meant", output
+        )
 
 
 def vjp(outputs: Any, wrt: Any, cotangents: Any) -> Any:
@@ -140,7 +127,7 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any) -> Any:
                 [tensor.node for tensor in tensors],
             )
     except GraphcError as error:
-        raise _located(builder, error, [result.node for result in results]) from None
+        raise builder.locate(error, [result.node for result in results]) from None
     return structure([Tensor(node, builder) for node in found])
 
 
@@ -153,7 +140,10 @@ def _seeds(values: Any, like: Sequence[Tensor]) -> list[Tensor | None]:
         items = [values]
     if len(items) != len(like):
         raise fail(GraphcValueError, "E225", f"{len(like)} tensors need as many directions, got {len(items)}")
-    return [None if item is None else as_tensor(item, tensor.dtype, tensor.builder) for item, tensor in zip(items, like, strict=True)]
+    return [
+        None if item is None else as_tensor(item, tensor.dtype, tensor.builder)
+        for item, tensor in zip(items, like, strict=True)
+    ]
 
 
 def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
@@ -168,10 +158,13 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
     try:
         with _derived(builder):
             found = forward.jvp(
-                builder, [result.node for result in results], [tensor.node for tensor in tensors], [seed.node for seed in seeds]
+                builder,
+                [result.node for result in results],
+                [tensor.node for tensor in tensors],
+                [seed.node for seed in seeds],
             )
     except GraphcError as error:
-        raise _located(builder, error, [result.node for result in results]) from None
+        raise builder.locate(error, [result.node for result in results]) from None
     return structure([Tensor(node, builder) for node in found])
 
 

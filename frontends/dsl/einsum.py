@@ -47,16 +47,30 @@ def _parse(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[Labels], La
     terms = left.split(",")
     allowed = set(_LETTERS)
     if any(set(part.replace("...", "", 1)) - allowed for part in (*terms, right)):
-        raise fail(GraphcValueError, "E211", f"einsum subscripts have letters, commas, ... and one ->, got {subscripts!r}", None, *tensors)
+        raise fail(
+            GraphcValueError,
+            "E211",
+            f"einsum subscripts have letters, commas, ... and one ->, got {subscripts!r}",
+            None,
+            *tensors,
+        )
     if len(terms) != len(tensors):
-        raise fail(GraphcValueError, "E211", f"einsum {subscripts!r} has {len(terms)} terms for {len(tensors)} operands", None, *tensors)
+        raise fail(
+            GraphcValueError,
+            "E211",
+            f"einsum {subscripts!r} has {len(terms)} terms for {len(tensors)} operands",
+            None,
+            *tensors,
+        )
     # Axes under an ellipsis are labelled -1, -2, … from the last: operands of different rank line up at the end.
     labelled = []
     widest = 0
     for term, tensor in zip(terms, tensors, strict=True):
         hidden = tensor.ndim - len(term.replace("...", ""))
         if hidden < 0 or (hidden > 0 and "..." not in term):
-            raise fail(GraphcValueError, "E211", f"einsum term {term!r} does not fit the shape {tensor.shape}", None, tensor)
+            raise fail(
+                GraphcValueError, "E211", f"einsum term {term!r} does not fit the shape {tensor.shape}", None, tensor
+            )
         widest = max(widest, hidden)
         labelled.append(_labels(term, hidden))
     if arrow:
@@ -67,7 +81,13 @@ def _parse(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[Labels], La
         output = [*_labels("...", widest), *(_LETTERS.index(letter) for letter in once)]
     known = set(itertools.chain.from_iterable(labelled))
     if len(set(output)) != len(output) or not set(output) <= known:
-        raise fail(GraphcValueError, "E211", f"einsum {subscripts!r}: an output letter stands twice, or in no operand", None, *tensors)
+        raise fail(
+            GraphcValueError,
+            "E211",
+            f"einsum {subscripts!r}: an output letter stands twice, or in no operand",
+            None,
+            *tensors,
+        )
     return labelled, output
 
 
@@ -99,7 +119,13 @@ def _sizes(tensors: Sequence[Tensor], terms: Sequence[Labels]) -> dict[int, Dim]
                 sizes[label] = dim
             elif dim not in (1, known):
                 name = _LETTERS[label] if 0 <= label < len(_LETTERS) else "..."
-                raise fail(GraphcValueError, "E211", f"a contraction has {known} and {dim} for the label {name!r}", None, *tensors)
+                raise fail(
+                    GraphcValueError,
+                    "E211",
+                    f"a contraction has {known} and {dim} for the label {name!r}",
+                    None,
+                    *tensors,
+                )
     return sizes
 
 
@@ -111,7 +137,9 @@ def _prepared(tensor: Tensor, labels: Labels, sizes: dict[int, Dim]) -> tuple[Te
             first = labels.index(label)
             second = labels.index(label, first + 1)
             if tensor.shape[first] != tensor.shape[second]:
-                raise fail(GraphcValueError, "E211", f"a diagonal needs equal lengths, got shape {tensor.shape}", None, tensor)
+                raise fail(
+                    GraphcValueError, "E211", f"a diagonal needs equal lengths, got shape {tensor.shape}", None, tensor
+                )
             tensor = diagonal(moveaxis(tensor, (first, second), (-2, -1)))
             labels = [other for position, other in enumerate(labels) if position not in (first, second)] + [label]
     stretched = [position for position, label in enumerate(labels) if tensor.shape[position] == 1 and sizes[label] != 1]
@@ -142,7 +170,9 @@ def _cheapest_pair(parts: Sequence[tuple[Tensor, Labels]], output: Labels, sizes
     return min(itertools.combinations(range(len(parts)), 2), key=cost)
 
 
-def _contract_pair(left: tuple[Tensor, Labels], right: tuple[Tensor, Labels], needed: set[int]) -> tuple[Tensor, Labels]:
+def _contract_pair(
+    left: tuple[Tensor, Labels], right: tuple[Tensor, Labels], needed: set[int]
+) -> tuple[Tensor, Labels]:
     first, first_labels = _summed(left, needed | set(right[1]))
     second, second_labels = _summed(right, needed | set(first_labels))
     labels = [label for label in dict.fromkeys((*first_labels, *second_labels)) if label in needed]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphcTypeError
-from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, as_tensors, binary, fail, logical_or_bitwise, promoted
+from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, binary, fail, logical_or_bitwise, promoted
 from graphc.ir.types import DType, bool_, float32
 from graphc.ir.types import dtype as to_dtype
 
@@ -170,7 +170,7 @@ def sign(x: Any) -> Tensor:
 
 
 def square(x: Any) -> Tensor:
-    """x * x."""
+    """X * x."""
     return apply("square", as_tensor(x))
 
 
@@ -185,7 +185,7 @@ def ceil(x: Any) -> Tensor:
 
 
 def trunc(x: Any) -> Tensor:
-    """x without its fraction."""
+    """X without its fraction."""
     return apply("trunc", as_tensor(x))
 
 
@@ -369,17 +369,26 @@ def where(condition: Any, x1: Any, x2: Any) -> Tensor:
     """x1 where the condition is true, else x2."""
     chooser = as_tensor(condition)
     if chooser.dtype is not bool_:
-        raise fail(GraphcTypeError, "E212", f"the condition must be bool, got {chooser.dtype}", "compare it with something", chooser)
+        raise fail(
+            GraphcTypeError,
+            "E212",
+            f"the condition must be bool, got {chooser.dtype}",
+            "compare it with something",
+            chooser,
+        )
     return apply("select", chooser, *promoted(x1, x2))
 
 
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
-    """x, no smaller than ``min`` and no larger than ``max``; None leaves that side open.  NaN stays."""
+    """x, no smaller than ``min`` and no larger than ``max``; None leaves that side open.  NaN stays.
+
+    On the boundary the derivative by x is 1, which is why this is no pair of maximum and minimum.
+    """
     result = as_tensor(x)
     if min is not None:
-        result = binary("maximum", result, min)
+        result = where(binary("less", result, min), min, result)
     if max is not None:
-        result = binary("minimum", result, max)
+        result = where(binary("greater", result, max), max, result)
     return result
 
 
@@ -387,9 +396,3 @@ def step(x: Any) -> Tensor:
     """1 where x is positive, else 0; its derivative is 0 everywhere."""
     tensor = as_tensor(x)
     return astype(tensor > 0, tensor.dtype)
-
-
-def lerp(start: Any, end: Any, weight: Any) -> Tensor:
-    """start + weight * (end - start)."""
-    first, last, factor = as_tensors(start, end, weight)
-    return first + factor * (last - first)

@@ -31,7 +31,13 @@ def getitem(x: Tensor, key: Any) -> Tensor:
             axis += 1
         elif _is_array(item):
             if gathered is not None:
-                raise fail(GraphcTypeError, "E220", "only one axis can be indexed with an array", "use take on one axis after the other", x)
+                raise fail(
+                    GraphcTypeError,
+                    "E220",
+                    "only one axis can be indexed with an array",
+                    "use take on one axis after the other",
+                    x,
+                )
             gathered = axis, item
             axis += 1
         else:
@@ -40,7 +46,13 @@ def getitem(x: Tensor, key: Any) -> Tensor:
         return result
     # An integer beside the array would move the array's axes to the front in NumPy; graphc refuses what people read in two ways.
     if any(_is_integer(item) for item in keys):
-        raise fail(GraphcTypeError, "E220", "an integer and an array cannot index together", "write x[i][:, indices] in two steps", x)
+        raise fail(
+            GraphcTypeError,
+            "E220",
+            "an integer and an array cannot index together",
+            "write x[i][:, indices] in two steps",
+            x,
+        )
     return take(result, gathered[1], gathered[0])
 
 
@@ -82,7 +94,9 @@ def _take_index(x: Tensor, axis: int, item: Any) -> Tensor:
         # A symbolic axis is taken to be long enough; the call checks it.
         return apply("index", x, axis=axis, index=position if position >= 0 else length + position)
     if not -length <= position < length:
-        raise fail(GraphcIndexError, "E220", f"index {position} is out of bounds for axis {axis} of length {length}", None, x)
+        raise fail(
+            GraphcIndexError, "E220", f"index {position} is out of bounds for axis {axis} of length {length}", None, x
+        )
     if x.node.op.name == "stack" and x.node.attrs["axis"] == axis:
         # What one layer stacked and the next takes apart again is connected directly, so that derivatives stay step by step.
         return Tensor(x.node.inputs[position], x.builder)
@@ -111,7 +125,13 @@ def _symbolic_slice(x: Tensor, axis: int, start: int | None, stop: int | None, s
     """A slice of a symbolic axis: bounds are taken to lie inside it."""
     length = x.shape[axis]
     if abs(step) != 1 or (step == -1 and (start, stop) != (None, None)):
-        raise fail(GraphcValueError, "E214", f"the symbolic dimension {length} can be sliced with step 1, or turned over with [::-1]", None, x)
+        raise fail(
+            GraphcValueError,
+            "E214",
+            f"the symbolic dimension {length} can be sliced with step 1, or turned over with [::-1]",
+            None,
+            x,
+        )
     if step == -1:
         return apply("flip", x, axes=(axis,))
     first: Dim = 0 if start is None else start if start >= 0 else length + start
@@ -182,7 +202,7 @@ def argsort(x: Any, axis: int = -1, descending: bool = False) -> Tensor:
 
 
 def sort(x: Any, axis: int = -1, descending: bool = False) -> Tensor:
-    """x sorted along ``axis``; NaN last."""
+    """X sorted along ``axis``; NaN last."""
     tensor = as_tensor(x)
     return take_along_axis(tensor, argsort(tensor, axis, descending), axis)
 
@@ -217,6 +237,4 @@ def embedding(indices: Any, table: Any) -> Tensor:
 
 def trace(x: Any) -> Tensor:
     """The sum of the diagonal of matrices."""
-    from graphc.frontends.dsl.movement import diagonal
-
     return sum(diagonal(x), axis=-1)

@@ -48,14 +48,28 @@ def tensordot(x1: Any, x2: Any, axes: int | tuple[Sequence[int], Sequence[int]] 
     left, right = promoted(x1, x2)
     if isinstance(axes, int):
         if not 0 <= axes <= min(left.ndim, right.ndim):
-            raise fail(GraphcValueError, "E217", f"tensordot over {axes} axes of {left.shape} and {right.shape}", None, left, right)
+            raise fail(
+                GraphcValueError,
+                "E217",
+                f"tensordot over {axes} axes of {left.shape} and {right.shape}",
+                None,
+                left,
+                right,
+            )
         first, second = list(range(left.ndim - axes, left.ndim)), list(range(axes))
     else:
         sides = [side if isinstance(side, (tuple, list)) else (side,) for side in axes]
         first = [normalize_axis(axis, left.ndim, left) for axis in sides[0]]
         second = [normalize_axis(axis, right.ndim, right) for axis in sides[1]]
     if len(first) != len(second) or len(set(first)) != len(first) or len(set(second)) != len(second):
-        raise fail(GraphcValueError, "E217", f"tensordot needs as many different axes of both, got {first} and {second}", None, left, right)
+        raise fail(
+            GraphcValueError,
+            "E217",
+            f"tensordot needs as many different axes of both, got {first} and {second}",
+            None,
+            left,
+            right,
+        )
     left_labels = list(range(left.ndim))
     right_labels = list(range(left.ndim, left.ndim + right.ndim))
     for mine, theirs in zip(first, second, strict=True):

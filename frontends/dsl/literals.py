@@ -62,7 +62,9 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
 
 def _check_range(array: np.ndarray[Any, Any], element: DType) -> None:
     if array.dtype.kind == "f":
-        raise GraphcTypeError("E212", f"cannot make {element} of floating-point numbers", hint="round them first, or cast the tensor")
+        raise GraphcTypeError(
+            "E212", f"cannot make {element} of floating-point numbers", hint="round them first, or cast the tensor"
+        )
     limits = np.iinfo(element.storage)
     if array.size and array.dtype.kind != "b" and (int(array.max()) > limits.max or int(array.min()) < limits.min):
         raise GraphcValueError("E212", f"an integer outside the range of {element}: {limits.min} to {limits.max}")
@@ -77,5 +79,9 @@ def scalar_node(builder: Builder, value: Any, element: DType) -> Node:
     allowed = {"bool": "b", "int": "i", "uint": "i", "float": "if"}[element.kind]
     if kind not in allowed:
         name = _KIND_NAMES.get(kind, type(value).__name__)
-        raise GraphcTypeError("E212", f"cannot mix {name} ({value!r}) and a tensor of {element}", hint="cast the tensor, e.g. x.astype('float32')")
+        raise GraphcTypeError(
+            "E212",
+            f"cannot mix {name} ({value!r}) and a tensor of {element}",
+            hint="cast the tensor, e.g. x.astype('float32')",
+        )
     return constant_node(builder, value, element)

@@ -20,12 +20,16 @@ def reshape(x: Any, shape: Any) -> Tensor:
     free = [position for position, dim in enumerate(wanted) if isinstance(dim, int) and dim == -1]
     if len(free) > 1:
         raise fail(GraphcValueError, "E214", f"only one dimension may be -1, got {tuple(wanted)}", None, tensor)
-    dims: list[Dim] = [1 if position in free else checked_dim(dim, "a dimension", tensor) for position, dim in enumerate(wanted)]
+    dims: list[Dim] = [
+        1 if position in free else checked_dim(dim, "a dimension", tensor) for position, dim in enumerate(wanted)
+    ]
     if free:
         rest = product(dims)
         missing = divide_exact(tensor.size, rest)
         if missing is None:
-            message = f"cannot reshape {tensor.shape} to {tuple(wanted)}: {tensor.size} elements do not divide into {rest}"
+            message = (
+                f"cannot reshape {tensor.shape} to {tuple(wanted)}: {tensor.size} elements do not divide into {rest}"
+            )
             raise fail(GraphcValueError, "E211", message, None, tensor)
         dims[free[0]] = missing
     return tensor if tuple(dims) == tensor.shape else apply("reshape", tensor, shape=tuple(dims))
@@ -73,10 +77,18 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     sources = source if isinstance(source, (tuple, list)) else (source,)
     targets = destination if isinstance(destination, (tuple, list)) else (destination,)
     if len(sources) != len(targets):
-        raise fail(GraphcValueError, "E217", f"moveaxis needs as many sources as destinations, got {source} and {destination}", None, tensor)
+        raise fail(
+            GraphcValueError,
+            "E217",
+            f"moveaxis needs as many sources as destinations, got {source} and {destination}",
+            None,
+            tensor,
+        )
     moved = [normalize_axis(axis, tensor.ndim, tensor) for axis in sources]
     order = [axis for axis in range(tensor.ndim) if axis not in moved]
-    for target, axis in sorted(zip((normalize_axis(axis, tensor.ndim, tensor) for axis in targets), moved, strict=True)):
+    for target, axis in sorted(
+        zip((normalize_axis(axis, tensor.ndim, tensor) for axis in targets), moved, strict=True)
+    ):
         order.insert(target, axis)
     return transpose(tensor, order)
 
@@ -96,7 +108,11 @@ def expand_dims(x: Any, axis: int | Sequence[int]) -> Tensor:
 def squeeze(x: Any, axis: Axis = None) -> Tensor:
     """Without these axes of length 1; for None without all of them."""
     tensor = as_tensor(x)
-    axes = [position for position, dim in enumerate(tensor.shape) if dim == 1] if axis is None else normalize_axes(tensor, axis)
+    axes = (
+        [position for position, dim in enumerate(tensor.shape) if dim == 1]
+        if axis is None
+        else normalize_axes(tensor, axis)
+    )
     for position in axes:
         if tensor.shape[position] != 1:
             raise fail(GraphcValueError, "E217", f"axis {position} of {tensor.shape} is not of length 1", None, tensor)
@@ -104,7 +120,7 @@ def squeeze(x: Any, axis: Axis = None) -> Tensor:
 
 
 def broadcast_to(x: Any, shape: Any) -> Tensor:
-    """x repeated to ``shape`` under NumPy's rules."""
+    """X repeated to ``shape`` under NumPy's rules."""
     tensor = as_tensor(x)
     target = checked_shape(shape, tensor)
     return tensor if target == tensor.shape else apply("broadcast_to", tensor, shape=target)
@@ -158,7 +174,13 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
         count = checked_size(indices_or_sections, "the number of parts", tensor, minimum=1)
         size = divide_exact(length, count)
         if size is None:
-            raise fail(GraphcValueError, "E211", f"axis {position} of {tensor.shape} does not divide into {count} equal parts", None, tensor)
+            raise fail(
+                GraphcValueError,
+                "E211",
+                f"axis {position} of {tensor.shape} does not divide into {count} equal parts",
+                None,
+                tensor,
+            )
         return tuple(slice_axis(tensor, position, number * size, (number + 1) * size) for number in range(count))
     if not isinstance(length, int):
         raise fail(GraphcValueError, "E214", f"cannot split the symbolic dimension {length} at positions", None, tensor)
@@ -238,7 +260,13 @@ def _pad_pairs(x: Tensor, pad_width: Any) -> list[tuple[int, int]]:
     if len(widths) == 2 and not isinstance(widths[0], (tuple, list)):
         widths = [tuple(widths)] * x.ndim
     if len(widths) != x.ndim or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in widths):
-        raise fail(GraphcValueError, "E211", f"pad_width must give (before, after) for each of the {x.ndim} axes, got {pad_width!r}", None, x)
+        raise fail(
+            GraphcValueError,
+            "E211",
+            f"pad_width must give (before, after) for each of the {x.ndim} axes, got {pad_width!r}",
+            None,
+            x,
+        )
     return [(checked_size(low, "a pad width", x), checked_size(high, "a pad width", x)) for low, high in widths]
 
 
@@ -267,7 +295,9 @@ def triu(x: Any, k: int = 0) -> Tensor:
 def _matrices(x: Any) -> Tensor:
     tensor = as_tensor(x)
     if tensor.ndim < 2:
-        raise fail(GraphcValueError, "E211", f"a triangle needs at least 2 dimensions, got {tensor.shape}", None, tensor)
+        raise fail(
+            GraphcValueError, "E211", f"a triangle needs at least 2 dimensions, got {tensor.shape}", None, tensor
+        )
     return tensor
 
 

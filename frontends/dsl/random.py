@@ -62,7 +62,13 @@ def _float_type(dtype: Any) -> DType:
 
 
 def random_uniform(
-    shape: Any, low: float = 0.0, high: float = 1.0, dtype: DType | str = "float32", *, seed: int | None = None, key: Any = None
+    shape: Any,
+    low: float = 0.0,
+    high: float = 1.0,
+    dtype: DType | str = "float32",
+    *,
+    seed: int | None = None,
+    key: Any = None,
 ) -> Tensor:
     """Uniform numbers in [low, high).
 
@@ -82,7 +88,13 @@ def random_uniform(
 
 
 def random_normal(
-    shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: DType | str = "float32", *, seed: int | None = None, key: Any = None
+    shape: Any,
+    mean: float = 0.0,
+    stddev: float = 1.0,
+    dtype: DType | str = "float32",
+    *,
+    seed: int | None = None,
+    key: Any = None,
 ) -> Tensor:
     """Normal numbers, by the Box–Muller transform of two uniform draws; arguments as in :func:`random_uniform`."""
     chosen, element = _key(seed, key), _float_type(dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.axes import normalize_axes, normalize_axis
 from graphc.frontends.dsl.elementwise import astype, divide, sqrt, square
@@ -9,7 +11,7 @@ from graphc.frontends.dsl.methods import Axis
 from graphc.frontends.dsl.movement import reshape
 from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, fail
 from graphc.ir.dim import product
-from typing import Any
+from graphc.ir.types import float32
 
 
 def _reduce(op: str, x: Any, axis: Axis, keepdims: bool) -> Tensor:
@@ -59,24 +61,32 @@ def _count(x: Tensor, axes: tuple[int, ...]) -> Tensor | int:
 def _floats(x: Any, what: str) -> Tensor:
     tensor = as_tensor(x)
     if not tensor.dtype.is_float:
-        raise fail(GraphcTypeError, "E213", f"{what} takes floats, got {tensor.dtype}", "cast it first: x.astype('float32')", tensor)
+        raise fail(
+            GraphcTypeError,
+            "E213",
+            f"{what} takes floats, got {tensor.dtype}",
+            "cast it first: x.astype('float32')",
+            tensor,
+        )
     return tensor
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The arithmetic mean of floats over ``axis``; NaN over nothing."""
+    """The arithmetic mean of floats over ``axis``; NaN over nothing.  The half dtypes are averaged in float32."""
     tensor = _floats(x, "mean")
     axes = normalize_axes(tensor, axis)
-    return divide(sum(tensor, axes, keepdims), _count(tensor, axes))
+    wide = astype(tensor, float32) if tensor.dtype.is_half else tensor
+    return astype(divide(sum(wide, axes, keepdims), _count(wide, axes)), tensor.dtype)
 
 
 def var(x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
     """The mean squared distance from the mean over ``axis``, divided by n - ``correction``."""
     tensor = _floats(x, "var")
     axes = normalize_axes(tensor, axis)
-    deviation = tensor - mean(tensor, axes, keepdims=True)
-    total = sum(square(deviation), axes, keepdims)
-    return divide(total, _count(tensor, axes) - correction if correction else _count(tensor, axes))
+    wide = astype(tensor, float32) if tensor.dtype.is_half else tensor
+    total = sum(square(wide - mean(wide, axes, keepdims=True)), axes, keepdims)
+    count = _count(wide, axes)
+    return astype(divide(total, count - correction if correction else count), tensor.dtype)
 
 
 def std(x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
@@ -107,7 +117,9 @@ def cumulative_sum(x: Any, axis: int | None = None, reverse: bool = False) -> Te
     tensor = as_tensor(x)
     if axis is None:
         if tensor.ndim != 1:
-            raise fail(GraphcValueError, "E217", f"cumulative_sum of {tensor.ndim} dimensions needs an axis", None, tensor)
+            raise fail(
+                GraphcValueError, "E217", f"cumulative_sum of {tensor.ndim} dimensions needs an axis", None, tensor
+            )
         axis = 0
     return apply("cumsum", tensor, axis=normalize_axis(axis, tensor.ndim, tensor), reverse=bool(reverse))
 

@@ -267,7 +267,10 @@ def common_builder(operands: Sequence[Any]) -> Builder:
 
 
 def _foreign(left: Tensor, right: Tensor) -> GraphcError:
-    made = [f"{t.node.type!r}" + (f" made at {lines[0]}" if (lines := t.builder.note(t.node).locations) else "") for t in (left, right)]
+    made = [
+        f"{t.node.type!r}" + (f" made at {lines[0]}" if (lines := t.builder.note(t.node).locations) else "")
+        for t in (left, right)
+    ]
     hint = "build both inside the same `with graph():`, and custom functions from their arguments alone"
     message = f"these tensors belong to different graphs: {made[0]} and {made[1]}"
     return left.builder.locate(GraphcValueError("E223", message, hint=hint))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.errors import Location
 from graphc.ir.attrs import ArrayValue
+from graphc.ir.state import State
 from graphc.ir.types import DType
 from graphc.kernel.body import abstract
 from graphc.kernel.builder import Argument, KernelBuilder, NotInPlace, NotOneKernel
@@ -110,8 +111,10 @@ class Emitter:
         steps: where calls go now: the entry's list, or that of the loop being lowered.
     """
 
-    def __init__(self, program: ProgramBuilder) -> None:
+    def __init__(self, program: ProgramBuilder, states: Mapping[str, State]) -> None:
         self.program = program
+        self._state_positions = {name: position for position, name in enumerate(states)}
+        self._states: dict[str, View] = {}
         self.buffers: list[Buffer] = []
         self.steps: list[Step] = []
         self._constants: dict[int, int] = {}
@@ -139,6 +142,15 @@ class Emitter:
             size = value.type.static_size
             number = self._constants[position] = self.buffer(f"constant_{position}", value.type.dtype, size, "constant", position)
         return whole(number, value.type.dtype, shape)
+
+    def state(self, state: State) -> View:
+        """Where a state variable lies."""
+        view = self._states.get(state.name)
+        if view is None:
+            position = self._state_positions[state.name]
+            number = self.buffer(state.name, state.type.dtype, state.type.static_size, "state", position)
+            view = self._states[state.name] = whole(number, state.type.dtype, state.type.static_shape)
+        return view
 
     # -- calls -----------------------------------------------------------------------------------------------------
 

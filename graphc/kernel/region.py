@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable, Sequence
 from typing import cast
 
@@ -240,10 +241,12 @@ def _lower_fused(region: Region, node: Node) -> None:
     names = list(dict.fromkeys(inner.op.name for inner in body.nodes if has_rule(inner)))
     origin = region.origin(node, "_".join(names[:4]))
     wanted = [result if result is not None else type_ for result, type_ in zip(results, types, strict=True)]
-    places: tuple[Place, ...]
-    try:
-        places = tuple(region.write(origin, ("fused", body), build, operands, wanted))
-    except NotOneKernel:
+    places: tuple[Place, ...] | None = None
+    # Indices from the data must be checked before the kernel that uses them.
+    if not any(inner.op.kind is OpKind.INDEXING for inner in body.nodes):
+        with contextlib.suppress(NotOneKernel):
+            places = tuple(region.write(origin, ("fused", body), build, operands, wanted))
+    if places is None:
         places = region.inline(body, region.places(node.inputs), results)
     region.values[node] = places if isinstance(node.type, TupleType) else places[0]
 

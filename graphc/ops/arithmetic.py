@@ -1,9 +1,10 @@
 """Arithmetic on numbers: sums, products, quotients, powers, extrema, rounding.
 
-Integers wrap.  Division and remainder by zero are 0, and both round toward minus infinity.  On floats they follow NumPy: the remainder r is C's
-``fmod(x, y)``, plus y where r is not zero and its sign differs from y's, and a zero r takes the sign of y; the quotient is (x - fmod(x, y)) / y
-less 1 where y was added, rounded to the nearest integer.  So ``1.0 // 0.1`` is 9, not the floor of the rounded quotient;
-``x // inf`` is 0 or -1, ``inf // y`` is NaN, ``x // 0`` is x / 0, and ``x % 0`` is NaN.
+Integers wrap.  Division and remainder by zero are 0, and both round toward minus infinity.  On floats they follow
+NumPy: the remainder r is C's ``fmod(x, y)``, plus y where r is not zero and its sign differs from y's, and a zero r
+takes the sign of y; the quotient is (x - fmod(x, y)) / y less 1 where y was added, rounded to the nearest integer.  So
+``1.0 // 0.1`` is 9, not the floor of the rounded quotient; ``x // inf`` is 0 or -1, ``inf // y`` is NaN, ``x // 0``
+is x / 0, and ``x % 0`` is NaN.
 """
 
 from __future__ import annotations
@@ -79,18 +80,46 @@ def _pow(x: Array, y: Array) -> Any:
 register_pointwise("negative", 1, NUMERIC, np.negative, "-x", expression="-x")
 register_pointwise("abs", 1, NUMERIC, np.abs, "magnitude", expression="Abs(x)")
 register_pointwise(
-    "sign", 1, NUMERIC, np.sign, "-1, 0 or 1; NaN of NaN", expression="sign(x)", differentiable=False, discontinuous=True
+    "sign",
+    1,
+    NUMERIC,
+    np.sign,
+    "-1, 0 or 1; NaN of NaN",
+    expression="sign(x)",
+    differentiable=False,
+    discontinuous=True,
 )
 register_pointwise("square", 1, NUMERIC, np.square, "x * x", expression="x**2")
 register_pointwise("reciprocal", 1, FLOATS, lambda x: 1 / x, "1 / x", expression="1/x")
 register_pointwise(
-    "floor", 1, NUMERIC, _floor, "largest integer not above x", expression="floor(x)", differentiable=False, discontinuous=True
+    "floor",
+    1,
+    NUMERIC,
+    _floor,
+    "largest integer not above x",
+    expression="floor(x)",
+    differentiable=False,
+    discontinuous=True,
 )
 register_pointwise(
-    "ceil", 1, NUMERIC, _ceil, "smallest integer not below x", expression="ceiling(x)", differentiable=False, discontinuous=True
+    "ceil",
+    1,
+    NUMERIC,
+    _ceil,
+    "smallest integer not below x",
+    expression="ceiling(x)",
+    differentiable=False,
+    discontinuous=True,
 )
 register_pointwise(
-    "trunc", 1, NUMERIC, _trunc, "x without its fraction", expression="sign(x)*floor(Abs(x))", differentiable=False, discontinuous=True
+    "trunc",
+    1,
+    NUMERIC,
+    _trunc,
+    "x without its fraction",
+    expression="sign(x)*floor(Abs(x))",
+    differentiable=False,
+    discontinuous=True,
 )
 register_pointwise(
     "round", 1, NUMERIC, _round, "nearest integer, ties to the even one", differentiable=False, discontinuous=True
@@ -112,7 +141,13 @@ register_pointwise(
     discontinuous=True,
 )
 register_pointwise(
-    "remainder", 2, NUMERIC, _remainder, "what floor_divide leaves; the sign of y", expression="x - y*floor(x/y)", discontinuous=True
+    "remainder",
+    2,
+    NUMERIC,
+    _remainder,
+    "what floor_divide leaves; the sign of y",
+    expression="x - y*floor(x/y)",
+    discontinuous=True,
 )
 register_pointwise("pow", 2, NUMERIC, _pow, "x to the power y", expression="x**y", domain=(0.0, math.inf))
 register_pointwise("maximum", 2, NUMERIC, np.maximum, "the larger; NaN if either is", expression="Max(x, y)")

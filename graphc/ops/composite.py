@@ -1,7 +1,8 @@
 """Derivatives of whole regions: how composites, loops and fused kernels differentiate what is inside them.
 
-A region (the decomposition of a composite, the body of a loop) is differentiated on its own, over placeholder inputs, and the result is a region
-again; :func:`graphc.ir.rewrite.inline` puts it where it is needed.  So a caller's nodes and the inside of a region never mix.
+A region (the decomposition of a composite, the body of a loop) is differentiated on its own, over placeholder
+inputs, and the result is a region again; :func:`graphc.ir.rewrite.inline` puts it where it is needed.  So a
+caller's nodes and the inside of a region never mix.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def _active(order: Sequence[Node], sources: Sequence[Node]) -> set[Node]:
     return active
 
 
-def backpropagate(b: Builder, order: Sequence[Node], seeds: Mapping[Node, Node], wrt: Sequence[Node]) -> dict[Node, Node]:
+def backpropagate(
+    b: Builder, order: Sequence[Node], seeds: Mapping[Node, Node], wrt: Sequence[Node]
+) -> dict[Node, Node]:
     """Cotangents of ``wrt`` by a reverse walk over ``order``.
 
     Args:
@@ -81,7 +84,9 @@ def push_forward(b: Builder, order: Sequence[Node], tangents: Mapping[Node, Node
         if node in tangents:
             continue
         if node.op.name == "result":
-            results: Sequence[Node | None] = [parts[node.inputs[0]][node.attrs["index"]]] if node.inputs[0] in parts else [None]
+            results: Sequence[Node | None] = (
+                [parts[node.inputs[0]][node.attrs["index"]]] if node.inputs[0] in parts else [None]
+            )
         elif node.op.jvp is None or not any(operand in pushed for operand in node.inputs):
             continue
         else:
@@ -112,8 +117,8 @@ def vjp_region(region: Graph, seeded: Sequence[int]) -> tuple[Graph, list[int]]:
         seeded: the positions of the outputs that have a cotangent.
 
     Returns:
-        A region whose inputs are those of ``region`` and then one cotangent for each of ``seeded``, and whose outputs are the cotangents
-        of the inputs at the positions returned with it; all others are zero.
+        A region whose inputs are those of ``region`` and then one cotangent for each of ``seeded``, and whose
+        outputs are the cotangents of the inputs at the positions returned with it; all others are zero.
     """
     b = Builder()
     inputs, outputs, order = _enter(b, region)
@@ -136,13 +141,15 @@ def jvp_region(region: Graph, moving: Sequence[int]) -> tuple[Graph, list[int]]:
         moving: the positions of the inputs that have a tangent.
 
     Returns:
-        A region whose inputs are those of ``region`` and then one tangent for each of ``moving``, and whose outputs are the tangents of the
-        outputs at the positions returned with it; all others are zero.
+        A region whose inputs are those of ``region`` and then one tangent for each of ``moving``, and whose
+        outputs are the tangents of the outputs at the positions returned with it; all others are zero.
     """
     b = Builder()
     inputs, outputs, order = _enter(b, region)
     tangents = [b.input(f"t{position}", inputs[position].tensor) for position in moving]
-    table = push_forward(b, order, {inputs[position]: tangent for position, tangent in zip(moving, tangents, strict=True)})
+    table = push_forward(
+        b, order, {inputs[position]: tangent for position, tangent in zip(moving, tangents, strict=True)}
+    )
     reached = [position for position, node in enumerate(outputs) if node in table and node.dtype.is_float]
     results = [(f"d{position}", table[outputs[position]]) for position in reached]
     return Graph.make(f"{region.name}_jvp", [*inputs, *tangents], results), reached
@@ -191,7 +198,7 @@ def composite_jvp(b: Builder, node: Node, tangents: Sequence[Node | None]) -> li
 
 
 def _carrier_type(array: Array) -> TensorType:
-    """The type of an operand as an evaluate rule sees it: half dtypes have become float32 and round once, at the end."""
+    """The type of an operand as evaluate rules see it: half dtypes are float32 there and round once, at the end."""
     return tensor_type(DTYPES[np.dtype(array.dtype).name], array.shape)
 
 

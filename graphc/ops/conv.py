@@ -1,8 +1,9 @@
 """Convolution: composites over ``pad``, ``patches``, ``einsum`` and ``fold_patches``.
 
-Data layouts name the axes, such as ``NHWC``, ``NCHW``, ``NWC`` or ``NDHWC``; the kernel's layout goes with the data's: ``HWIO`` (spatial axes, input
-channels of one group, output channels) where channels come last, ``OIHW`` where they come first.  ``conv_transpose`` is the transpose of ``conv``
-*with the same kernel*: there I names its output channels of one group and O its input channels, which is how frameworks store them too.
+Data layouts name the axes, such as ``NHWC``, ``NCHW``, ``NWC`` or ``NDHWC``; the kernel's layout goes with the
+data's: ``HWIO`` (spatial axes, input channels of one group, output channels) where channels come last,
+``OIHW`` where they come first.  ``conv_transpose`` is the transpose of ``conv`` *with the same kernel*: there
+I names its output channels of one group and O its input channels, which is how frameworks store them too.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ _POSITIONS = "xyz"
 _OFFSETS = "uvw"
 
 
-def _check_kernel(op: str, attrs: Attrs, layout: Layout, x: TensorType, kernel: TensorType) -> tuple[tuple[int, ...], Dim, Dim]:
+def _check_kernel(
+    op: str, attrs: Attrs, layout: Layout, x: TensorType, kernel: TensorType
+) -> tuple[tuple[int, ...], Dim, Dim]:
     check_dtype(op, x, NUMERIC)
     check_same_dtype(op, (x, kernel))
     if attrs["kernel_layout"] != layout.kernel:
         raise GraphcValueError(
-            "E211", f"{op}: kernel layout {attrs['kernel_layout']!r} does not go with {attrs['layout']!r}", hint=f"use {layout.kernel}"
+            "E211",
+            f"{op}: kernel layout {attrs['kernel_layout']!r} does not go with {attrs['layout']!r}",
+            hint=f"use {layout.kernel}",
         )
     if kernel.rank != layout.rank:
         raise GraphcValueError("E211", f"{op}: the kernel {kernel!r} does not have the axes {layout.kernel}")
@@ -41,7 +46,9 @@ def _check_kernel(op: str, attrs: Attrs, layout: Layout, x: TensorType, kernel: 
         raise GraphcValueError("E340", f"{op}: the window of the kernel {kernel!r} is symbolic", hint="bind it")
     check_positive(op, "window sizes", window)
     if divide_exact(outer, attrs["groups"]) is None:
-        raise GraphcValueError("E211", f"{op}: {outer} channels of the kernel {kernel!r} do not divide into {attrs['groups']} groups")
+        raise GraphcValueError(
+            "E211", f"{op}: {outer} channels of the kernel {kernel!r} do not divide into {attrs['groups']} groups"
+        )
     return window, inner, outer
 
 
@@ -52,7 +59,8 @@ def _infer_conv(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
     if x.shape[layout.channel] != inner * attrs["groups"]:
         raise GraphcValueError(
             "E211",
-            f"conv: {x!r} has {x.shape[layout.channel]} channels, the kernel {kernel!r} takes {inner} in each of {attrs['groups']} groups",
+            f"conv: {x!r} has {x.shape[layout.channel]} channels, "
+            f"the kernel {kernel!r} takes {inner} in each of {attrs['groups']} groups",
         )
     return tensor_type(x.dtype, layout.assemble(x.shape[0], outer, window_counts("conv", attrs, layout, x, window)))
 
@@ -132,7 +140,8 @@ def _infer_conv_transpose(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
         length = full + extra - low - high
         if extra < 0 or x.shape[axis] == 0 or is_below(length, 0):
             raise GraphcValueError(
-                "E219", f"{op}: padding {attrs['padding'][place]} and output padding {extra} leave nothing of {full} elements"
+                "E219",
+                f"{op}: padding {attrs['padding'][place]} and output padding {extra} leave nothing of {full} elements",
             )
         lengths.append(length)
     return tensor_type(x.dtype, layout.assemble(x.shape[0], inner * attrs["groups"], lengths))
@@ -152,7 +161,9 @@ def _decompose_conv_transpose(b: Builder, node: Node, inputs: Sequence[Node]) ->
     )
     full = [
         _unfolded(x.shape[axis], taps, stride, dilation)
-        for axis, taps, stride, dilation in zip(layout.spatial, window, attrs["strides"], attrs["dilation"], strict=True)
+        for axis, taps, stride, dilation in zip(
+            layout.spatial, window, attrs["strides"], attrs["dilation"], strict=True
+        )
     ]
     folded = b.op(
         "fold_patches",
@@ -168,7 +179,9 @@ def _decompose_conv_transpose(b: Builder, node: Node, inputs: Sequence[Node]) ->
 
 def _crop(b: Builder, layout: Layout, attrs: Attrs, folded: Node, shape: Shape) -> Node:
     """``folded`` without its padding; output padding beyond the last window is zero."""
-    beyond = [(0, max(extra - high, 0)) for extra, (_, high) in zip(attrs["output_padding"], attrs["padding"], strict=True)]
+    beyond = [
+        (0, max(extra - high, 0)) for extra, (_, high) in zip(attrs["output_padding"], attrs["padding"], strict=True)
+    ]
     extended = pad_spatial(b, layout, folded, beyond, b.full_like(folded, 0))
     if extended.shape == shape:
         return extended

@@ -1,8 +1,8 @@
 """``cast`` between dtypes, and ``stop_gradient``.
 
-A float becomes an integer by truncation; what lies outside the integer's range becomes its nearest end, and NaN becomes 0.  An integer wraps to
-a narrower one.  To bool means ``!= 0`` (so NaN is true).  Anything becomes a half dtype by way of float32: float64 and int64 values are
-rounded twice, as hardware without a direct conversion does it.
+A float becomes an integer by truncation; what lies outside the integer's range becomes its nearest end, and NaN
+becomes 0.  An integer wraps to a narrower one.  To bool means ``!= 0`` (so NaN is true).  Anything becomes a half dtype
+by way of float32: float64 and int64 values are rounded twice, as hardware without a direct conversion does it.
 """
 
 from __future__ import annotations

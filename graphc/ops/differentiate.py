@@ -1,7 +1,7 @@
 """Derivatives of sympy expressions of any depth, by the chain rule with an explicit stack.
 
-``sympy.diff`` recurses over the whole expression; here it is asked for one level at a time.  Functions that are constant by pieces
-(floor, sign, a step) have the derivative zero, not sympy's ``DiracDelta``.
+``sympy.diff`` recurses over the whole expression; here it is asked for one level at a time.  Functions that are
+constant by pieces (floor, sign, a step) have the derivative zero, not sympy's ``DiracDelta``.
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ def _chain(expression: Any, known: dict[Any, Any]) -> Any:
 
 
 def with_real_symbols(expression: sympy.Expr, names: dict[sympy.Symbol, sympy.Symbol]) -> sympy.Expr:
-    """``expression`` with symbols replaced and every level built anew, so that sympy simplifies under the new assumptions."""
-    import sympy
-
+    """``expression`` with symbols replaced and every level built anew, to simplify under the new assumptions."""
     known: dict[Any, Any] = dict(names)
     stack: list[Any] = [expression]
     while stack:

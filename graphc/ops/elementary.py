@@ -31,8 +31,9 @@ def _softplus(x: Array) -> Any:
 def _unary(
     name: str, compute: Compute, summary: str, expression: str, domain: tuple[float, float] | None = None
 ) -> None:
-    limits = {} if domain is None else {"domain": domain}
-    register_pointwise(name, 1, FLOATS, compute, summary, expression=expression, **limits)
+    op = register_pointwise(name, 1, FLOATS, compute, summary, expression=expression)
+    if domain is not None:
+        op.extra["domain"] = domain
 
 
 _unary("sqrt", np.sqrt, "square root", "sqrt(x)", (0.0, math.inf))
@@ -59,7 +60,13 @@ _unary("sigmoid", _sigmoid, "1 / (1 + exp(-x))", "1/(1 + exp(-x))")
 _unary("softplus", _softplus, "log(1 + exp(x))", "log(1 + exp(x))")
 
 register_pointwise(
-    "atan2", 2, FLOATS, np.arctan2, "angle of the point (y, x), x being the height", expression="atan2(x, y)", discontinuous=True
+    "atan2",
+    2,
+    FLOATS,
+    np.arctan2,
+    "angle of the point (y, x), x being the height",
+    expression="atan2(x, y)",
+    discontinuous=True,
 )
 register_pointwise("hypot", 2, FLOATS, np.hypot, "sqrt(x² + y²) without overflow", expression="sqrt(x**2 + y**2)")
 register_pointwise(

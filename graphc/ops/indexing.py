@@ -1,6 +1,7 @@
 """Positions that come from the data: gather, scatter, sorting.
 
-Indices may have any integer dtype.  A negative or too large one is an error of the call (E456), never a wrapped or clipped access.
+Indices may have any integer dtype.  A negative or too large one is an error of the call (E456), never a
+wrapped or clipped access.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def check_bounds(op: str, indices: Array, limit: int) -> Array:
     wrong = (positions < 0) | (positions >= limit)
     if wrong.any():
         place = tuple(int(part[0]) for part in np.nonzero(np.atleast_1d(wrong)))[: indices.ndim]
-        raise GraphcIndexError("E456", f"{op}: index {int(positions[place])} at position {place} is not in [0, {limit})")
+        raise GraphcIndexError(
+            "E456", f"{op}: index {int(positions[place])} at position {place} is not in [0, {limit})"
+        )
     return positions
 
 
@@ -69,7 +72,9 @@ def _infer_scatter_add(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
     check_same_dtype("scatter_add", (base, updates))
     expected = _taken("scatter_add", attrs, base, indices)
     if updates is not expected:
-        raise GraphcValueError("E211", f"scatter_add to {base!r} at {indices!r} takes updates {expected!r}, got {updates!r}")
+        raise GraphcValueError(
+            "E211", f"scatter_add to {base!r} at {indices!r} takes updates {expected!r}, got {updates!r}"
+        )
     result: TensorType = base
     return result
 
@@ -93,7 +98,7 @@ def _scatter_add_vjp(b: Builder, node: Node, cotangents: Sequence[Node | None]) 
 
 def _scatter_jvp(b: Builder, node: Node, tangents: Sequence[Node | None]) -> list[Node | None]:
     """For both scatters: linear in base and updates together."""
-    base, indices, updates = node.inputs
+    base, indices, _ = node.inputs
     to_base, _, to_updates = tangents
     if to_updates is None:
         return [to_base]
@@ -139,7 +144,9 @@ def _infer_scatter_add_along_axis(attrs: Attrs, inputs: Sequence[Any]) -> Tensor
     check_same_dtype("scatter_add_along_axis", (base, updates))
     _check_along("scatter_add_along_axis", attrs, base, indices)
     if updates.shape != indices.shape:
-        raise GraphcValueError("E211", f"scatter_add_along_axis: updates {updates!r} and indices {indices!r} differ in shape")
+        raise GraphcValueError(
+            "E211", f"scatter_add_along_axis: updates {updates!r} and indices {indices!r} differ in shape"
+        )
     result: TensorType = base
     return result
 
@@ -174,7 +181,8 @@ def _infer_argsort(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
 def _evaluate_argsort(attrs: Attrs, x: Array, *, result: TensorType) -> Array:
     key = x
     if attrs["descending"]:
-        # An order-reversing key keeps the sort stable and NaN last; the complement of integers cannot overflow as their negative can.
+        # An order-reversing key keeps the sort stable and NaN last; the complement of integers cannot overflow
+        # as their negative can.
         key = -x if x.dtype.kind == "f" else ~x
     return np.argsort(key, axis=attrs["axis"], kind="stable").astype(np.int64)
 

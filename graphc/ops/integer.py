@@ -1,6 +1,7 @@
 """Bits of integers and bools.
 
-A shift by the width or more gives 0, or -1 for a right shift of a negative number; a negative amount counts as one that is too large.
+A shift by the width or more gives 0, or -1 for a right shift of a negative number; a negative amount counts as one
+that is too large.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Layouts of images: where batch, channels and spatial axes stand, and what convolution and pooling check and pad alike."""
+"""Layouts of images, and what convolution and pooling check and pad alike."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def data_layout(op: str, attrs: Attrs, x: TensorType) -> Layout:
     check_length(op, "padding", attrs["padding"], count)
     for pair in attrs["padding"]:
         if len(pair) != 2 or any(is_below(amount, 0) for amount in pair):
-            raise GraphcValueError("E211", f"{op}: padding is (low, high) ≥ 0 for each spatial axis, got {attrs['padding']}")
+            raise GraphcValueError(
+                "E211", f"{op}: padding is (low, high) ≥ 0 for each spatial axis, got {attrs['padding']}"
+            )
     return layout
 
 

@@ -1,4 +1,7 @@
-"""Contractions.  Floats accumulate in their compute dtype (float32 for the half dtypes), integers in their own and wrap."""
+"""Contractions.
+
+Floats accumulate in their compute dtype (float32 for the half dtypes), integers in their own and wrap.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,8 @@ def _infer_matmul(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
 
 
 def _evaluate_matmul(attrs: Attrs, a: Array, b: Array, *, result: TensorType) -> Array:
-    return np.matmul(a, b)
+    product: Array = np.matmul(a, b)
+    return product
 
 
 def _swap_last(b: Builder, x: Node) -> Node:
@@ -84,9 +88,11 @@ def split_subscripts(subscripts: str) -> tuple[str, str, str]:
     operands, arrow, output = subscripts.partition("->")
     left, comma, right = operands.partition(",")
     letters = left + right + output
-    if not arrow or not comma or not (letters.isalpha() and letters.isascii() or not letters):
+    if not arrow or not comma or (letters and not (letters.isalpha() and letters.isascii())):
         raise GraphcValueError(
-            "E211", f"einsum subscripts {subscripts!r} are not of the form 'ik,kj->ij'", hint="two operands, explicit output"
+            "E211",
+            f"einsum subscripts {subscripts!r} are not of the form 'ik,kj->ij'",
+            hint="two operands, explicit output",
         )
     for part in (left, right, output):
         if len(set(part)) != len(part):
@@ -110,18 +116,22 @@ def _infer_einsum(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
     sizes: dict[str, Dim] = {}
     for letters, operand in ((left, a), (right, b)):
         if len(letters) != operand.rank:
-            raise GraphcValueError("E211", f"einsum {attrs['subscripts']!r}: {letters!r} does not name the axes of {operand!r}")
+            raise GraphcValueError(
+                "E211", f"einsum {attrs['subscripts']!r}: {letters!r} does not name the axes of {operand!r}"
+            )
         for letter, dim in zip(letters, operand.shape, strict=True):
             if sizes.setdefault(letter, dim) != dim:
                 raise GraphcValueError(
-                    "E211", f"einsum {attrs['subscripts']!r} of {a!r} and {b!r}: {letter!r} is {sizes[letter]} and {dim}"
+                    "E211",
+                    f"einsum {attrs['subscripts']!r} of {a!r} and {b!r}: {letter!r} is {sizes[letter]} and {dim}",
                 )
     return tensor_type(a.dtype, [sizes[letter] for letter in output])
 
 
 def _evaluate_einsum(attrs: Attrs, a: Array, b: Array, *, result: TensorType) -> Array:
     # "optimize" lets NumPy use its matrix product, without which a convolution takes minutes.
-    return np.einsum(attrs["subscripts"], a, b, optimize=True)
+    product: Array = np.einsum(attrs["subscripts"], a, b, optimize=True)
+    return product
 
 
 def _einsum_vjp(b: Builder, node: Node, cotangents: Sequence[Node | None]) -> list[Node | None]:

@@ -25,12 +25,22 @@ Array = np.ndarray[Any, Any]
 
 def _comparison(name: str, arity: int, compute: Compute, summary: str, expression: str | None) -> None:
     register_pointwise(
-        name, arity, ALL_DTYPES, compute, summary, expression=expression, result=bool_, differentiable=False, discontinuous=True
+        name,
+        arity,
+        ALL_DTYPES,
+        compute,
+        summary,
+        expression=expression,
+        result=bool_,
+        differentiable=False,
+        discontinuous=True,
     )
 
 
 def _logic(name: str, arity: int, compute: Compute, summary: str, expression: str) -> None:
-    register_pointwise(name, arity, (bool_,), compute, summary, expression=expression, differentiable=False, discontinuous=True)
+    register_pointwise(
+        name, arity, (bool_,), compute, summary, expression=expression, differentiable=False, discontinuous=True
+    )
 
 
 _comparison("equal", 2, np.equal, "x == y", "Eq(x, y)")

@@ -1,7 +1,7 @@
 """Region ops: ``loop`` with ``result``, and ``fused``.
 
-A loop's derivative is a loop.  Reverse mode runs the loop once more, stacking the carries that enter each step, and then a loop over the
-reversed slices, whose body recomputes one step and pulls cotangents back through it.
+A loop's derivative is a loop.  Reverse mode runs the loop once more, stacking the carries that enter each
+step, and then a loop over the reversed slices, whose body recomputes one step and pulls cotangents back through it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def _element(position: int, sequence: TensorType, place: Sequence[Any], trips: D
         for reached in (start, start + step * (trips - 1)):
             if is_below(reached, 0) or is_below(dim - 1, reached):
                 raise GraphcIndexError(
-                    "E220", f"loop: {trips} steps of {step} from {start} leave axis {axis} of sequence {position}, {sequence!r}"
+                    "E220",
+                    f"loop: {trips} steps of {step} from {start} leave axis {axis} of sequence {sequence!r}",
                 )
     return sequence.with_shape((*sequence.shape[:axis], *sequence.shape[axis + 1 :]))
 
@@ -64,14 +65,17 @@ def _infer_loop(attrs: Attrs, inputs: Sequence[Any]) -> TupleType:
         _check_operand(what, inputs[position], expected[1 + position])
     for position, place in enumerate(slices):
         where = carries + invariants + position
-        _check_operand(f"an element of sequence {position}", _element(position, inputs[where], place, trips), expected[1 + where])
+        _check_operand(
+            f"an element of sequence {position}", _element(position, inputs[where], place, trips), expected[1 + where]
+        )
     results = [node.tensor for node in body.output_nodes]
     if len(results) < carries:
         raise GraphcValueError("E211", f"loop: {carries} carries, but the body gives {len(results)} values")
     for position in range(carries):
         if results[position] is not inputs[position]:
             raise GraphcValueError(
-                "E211", f"loop: carry {position} enters as {inputs[position]!r} and leaves the body as {results[position]!r}"
+                "E211",
+                f"loop: carry {position} enters as {inputs[position]!r} and leaves the body as {results[position]!r}",
             )
     stacked = [type_.with_shape((trips, *type_.shape)) for type_ in results[carries:]]
     return tuple_type([*results[:carries], *stacked])
@@ -157,7 +161,8 @@ register(
         summary="run a body trips times: carries, invariants and slices in, final carries and stacked values out",
     )
 )
-# A result has no rules of its own: a walk hands its cotangent to the producer, at position ``index``, and takes its tangent from there.
+# A result has no rules of its own: a walk hands its cotangent to the producer, at position ``index``, and
+# takes its tangent from there.
 register(
     OpDef(
         "result",

@@ -31,7 +31,8 @@ class _Backward:
 
     Attributes:
         live: the carries whose cotangent may differ from zero at some step; the others are left out.
-        step: the reverse derivative of the body: its inputs, then the cotangents of ``live`` and of ``stacked`` → ``reached``.
+        step: the reverse derivative of the body: its inputs, then the cotangents of ``live`` and of
+            ``stacked`` → ``reached``.
         stacked: the stacked results that have a cotangent.
         reached: the inputs of the body that get a cotangent.
         used: the inputs of the body that the derivative reads.
@@ -62,7 +63,9 @@ class _Backward:
         summed = [position for position in self.reached if first_invariant <= position < first_sequence]
         placed = [position for position in self.reached if position >= first_sequence]
         sequences, slices = self._sequences(b, first_sequence)
-        carries = [value_or_zeros(b, self.cotangents[position], loop.carries[position].tensor) for position in self.live]
+        carries = [
+            value_or_zeros(b, self.cotangents[position], loop.carries[position].tensor) for position in self.live
+        ]
         carries += [zeros(b, operands[position - 1].tensor) for position in summed]
         invariants = [operands[position - 1] for position in self.used if first_invariant <= position < first_sequence]
         body = self._body(summed, placed, first_invariant, first_sequence)
@@ -126,7 +129,9 @@ class _Backward:
         rows = [b.input(f"g{position}", body.output_nodes[position].tensor) for position in self.stacked]
         arguments = [values.get(position) or zeros(b, node.tensor) for position, node in enumerate(body.inputs)]
         found = dict(zip(self.reached, inline(b, self.step, [*arguments, *carried, *rows]), strict=True))
-        outputs = [value_or_zeros(b, found.get(1 + position), body.inputs[1 + position].tensor) for position in self.live]
+        outputs = [
+            value_or_zeros(b, found.get(1 + position), body.inputs[1 + position].tensor) for position in self.live
+        ]
         outputs += [b.op("add", total, found[position]) for total, position in zip(sums, summed, strict=True)]
         outputs += [found[position] for position in placed]
         return Graph.make(
@@ -191,7 +196,9 @@ def loop_jvp(b: Builder, node: Node, tangents: Sequence[Node | None]) -> list[No
         *values[1 + first_sequence :],
         *(moved[position] for position in sequences),
     ]
-    doubled = Graph.make(f"{body.name}_jvp", inputs, [(f"y{position}", value) for position, value in enumerate(outputs)])
+    doubled = Graph.make(
+        f"{body.name}_jvp", inputs, [(f"y{position}", value) for position, value in enumerate(outputs)]
+    )
     results = make_loop(
         b,
         loop.trips,

@@ -41,7 +41,12 @@ class LoopParts:
         attrs, inputs = node.attrs, node.inputs
         carries, sequences = attrs["carries"], len(inputs) - len(attrs["slices"])
         return cls(
-            attrs["trips"], attrs["body"], inputs[:carries], inputs[carries:sequences], inputs[sequences:], attrs["slices"]
+            attrs["trips"],
+            attrs["body"],
+            inputs[:carries],
+            inputs[carries:sequences],
+            inputs[sequences:],
+            attrs["slices"],
         )
 
 

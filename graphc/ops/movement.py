@@ -53,7 +53,7 @@ def _infer_reshape(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
     if product(made.shape) is not x.size and product(made.shape) != x.size:
         raise GraphcValueError(
             "E211",
-            f"cannot reshape {format_shape(x.shape)} to {format_shape(made.shape)}: {x.size} elements against {made.size}",
+            f"cannot reshape {format_shape(x.shape)} to {format_shape(made.shape)}: {x.size} elements, not {made.size}",
         )
     return made
 
@@ -124,7 +124,7 @@ def _flip_vjp(b: Builder, node: Node, cotangents: Cotangents) -> list[Node | Non
 
 
 def _infer_slice(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
-    (x,) = inputs
+    x: TensorType = inputs[0]
     starts, stops, steps = attrs["starts"], attrs["stops"], attrs["steps"]
     for what, values in (("starts", starts), ("stops", stops), ("steps", steps)):
         check_length("slice", what, values, x.rank)
@@ -161,7 +161,7 @@ def scatter_slice(
     b: Builder, g: Node, type_: TensorType, starts: Sequence[Dim], stops: Sequence[Dim], steps: Sequence[int]
 ) -> Node:
     """The transpose of ``slice``: zeros of ``type_`` with ``g`` at ``starts:stops:steps``."""
-    if all(dim == 0 for dim in g.shape if isinstance(dim, int)) and 0 in g.shape:
+    if 0 in g.shape:
         return zeros(b, type_)
     spread = g
     low: list[Dim] = []
@@ -178,7 +178,7 @@ def scatter_slice(
 
 
 def _interleave_zeros(b: Builder, x: Node, axis: int, step: int) -> Node:
-    """``x`` with ``step`` − 1 zeros between neighbours along ``axis``: each element becomes a row, whose tail is padding."""
+    """``x`` with ``step`` − 1 zeros between neighbours along ``axis``: each element becomes a padded row."""
     before, count, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     rows = b.op("reshape", x, shape=(*before, count, 1, *after))
     low = (0,) * rows.rank
@@ -200,13 +200,14 @@ def _slice_vjp(b: Builder, node: Node, cotangents: Cotangents) -> list[Node | No
 def _infer_index(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
     (x,) = inputs
     axis, index = check_axis("index", attrs["axis"], x.rank), attrs["index"]
-    if is_below(index, 0) or not is_below(index, x.shape[axis]) and isinstance(x.shape[axis] - index, int):
+    if is_below(index, 0) or is_below(x.shape[axis] - 1, index):
         raise GraphcIndexError("E220", f"index {index} is out of bounds for axis {axis} of {x!r}")
     return tensor_type(x.dtype, (*x.shape[:axis], *x.shape[axis + 1 :]))
 
 
 def _evaluate_index(attrs: Attrs, x: Array, *, result: TensorType) -> Array:
-    return np.take(x, attrs["index"], axis=attrs["axis"])
+    row: Array = np.take(x, attrs["index"], axis=attrs["axis"])
+    return row
 
 
 def scatter_index(b: Builder, g: Node, type_: TensorType, axis: int, index: Dim) -> Node:
@@ -237,7 +238,9 @@ def _infer_concat(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
     axis = check_axis("concat", attrs["axis"], first.rank)
     for other in inputs[1:]:
         same = other.rank == first.rank and all(
-            ours == theirs for place, (ours, theirs) in enumerate(zip(first.shape, other.shape, strict=True)) if place != axis
+            ours == theirs
+            for place, (ours, theirs) in enumerate(zip(first.shape, other.shape, strict=True))
+            if place != axis
         )
         if not same:
             raise GraphcValueError("E211", f"concat along axis {axis}: {first!r} and {other!r} differ elsewhere")
@@ -294,7 +297,8 @@ def _stack_vjp(b: Builder, node: Node, cotangents: Cotangents) -> list[Node | No
 
 
 def _infer_pad(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
-    x, value = inputs
+    x: TensorType = inputs[0]
+    value: TensorType = inputs[1]
     check_same_dtype("pad", inputs)
     if value.rank != 0:
         raise GraphcValueError("E211", f"pad takes a scalar value, got {value!r} for {x!r}")
@@ -344,7 +348,9 @@ def _register(
     )
 
 
-_register("reshape", _infer_reshape, _evaluate_reshape, _reshape_vjp, ("shape",), "the same elements in row-major order")
+_register(
+    "reshape", _infer_reshape, _evaluate_reshape, _reshape_vjp, ("shape",), "the same elements in row-major order"
+)
 _register(
     "transpose",
     _infer_transpose,
@@ -354,7 +360,12 @@ _register(
     "output axis i is input axis permutation[i]",
 )
 _register(
-    "broadcast_to", _infer_broadcast_to, _evaluate_broadcast_to, _broadcast_to_vjp, ("shape",), "repeat by NumPy's rules"
+    "broadcast_to",
+    _infer_broadcast_to,
+    _evaluate_broadcast_to,
+    _broadcast_to_vjp,
+    ("shape",),
+    "repeat by NumPy's rules",
 )
 _register("flip", _infer_flip, _evaluate_flip, _flip_vjp, ("axes",), "reverse the order along axes")
 _register(
@@ -365,7 +376,14 @@ _register(
     ("starts", "stops", "steps"),
     "a rectangular part; steps are at least 1",
 )
-_register("index", _infer_index, _evaluate_index, _index_vjp, ("axis", "index"), "one position along an axis, which is dropped")
+_register(
+    "index",
+    _infer_index,
+    _evaluate_index,
+    _index_vjp,
+    ("axis", "index"),
+    "one position along an axis, which is dropped",
+)
 _register("concat", _infer_concat, _evaluate_concat, _concat_vjp, ("axis",), "join along an axis", arity=None)
 _register("stack", _infer_stack, _evaluate_stack, _stack_vjp, ("axis",), "join along a new axis", arity=None)
 _register("pad", _infer_pad, _evaluate_pad, _pad_vjp, ("low", "high"), "surround with a scalar value", arity=2)

@@ -26,7 +26,8 @@ Compute = Callable[..., Any]
 Partial = Callable[..., Node]
 """``partial(b, g, *inputs, out)``: ``g`` times the partial derivative of ``out`` by one input.
 
-It is linear in ``g``, so it serves both modes: with a cotangent for ``g`` it is a step of reverse mode, with a tangent one of forward mode.
+It is linear in ``g``, so it serves both modes: with a cotangent for ``g`` it is a step of reverse mode, with a
+tangent one of forward mode.
 """
 
 
@@ -41,9 +42,13 @@ def check_operands(name: str, inputs: Sequence[ValueType], arity: int, dtypes: t
     operands = []
     for operand in inputs:
         if not isinstance(operand, TensorType):
-            raise GraphcTypeError("E212", f"{name} takes tensors, got the results of a loop", hint="take one of them with result")
+            raise GraphcTypeError(
+                "E212", f"{name} takes tensors, got the results of a loop", hint="take one of them with result"
+            )
         if operand.dtype not in dtypes:
-            raise GraphcTypeError("E212", f"{name} takes {describe_dtypes(dtypes)}, got {operand!r}", hint="cast it first")
+            raise GraphcTypeError(
+                "E212", f"{name} takes {describe_dtypes(dtypes)}, got {operand!r}", hint="cast it first"
+            )
         operands.append(operand)
     return operands
 
@@ -64,7 +69,11 @@ def check_same_dtype(name: str, operands: Sequence[TensorType]) -> DType:
     element = operands[0].dtype
     for operand in operands[1:]:
         if operand.dtype is not element:
-            raise GraphcTypeError("E213", f"{name} takes operands of one dtype, got {element} and {operand.dtype}", hint="cast one of them")
+            raise GraphcTypeError(
+                "E213",
+                f"{name} takes operands of one dtype, got {element} and {operand.dtype}",
+                hint="cast one of them",
+            )
     return element
 
 
@@ -91,7 +100,8 @@ def register_pointwise(
         expression: sympy text over ``x`` and ``y``.
         result: dtype of the result where it is not that of the operands.
         differentiable: False where the derivative is zero or does not exist.
-        extra: facts for tests and tools: ``domain=(low, high)`` of the first operand where it is limited, ``discontinuous=True``.
+        extra: facts for tests and tools: ``domain=(low, high)`` of the first operand where it is limited,
+            ``discontinuous=True``.
     """
 
     def infer(attrs: Attrs, inputs: Sequence[Any]) -> ValueType:

@@ -1,8 +1,8 @@
 """Counter-based random numbers: Philox 4×32-10, so that a value depends on its key and position alone.
 
-The generator is that of Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3* (SC 2011).  There is no state to carry
-through a graph: the key is (seed, step), and every random op has its own ``stream``.  Loops may therefore be rolled, reordered and run in
-parallel without changing one number.
+The generator is that of Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3* (SC 2011).  There
+is no state to carry through a graph: the key is (seed, step), and every random op has its own ``stream``.  Loops may
+therefore be rolled, reordered and run in parallel without changing one number.
 """
 
 from __future__ import annotations
@@ -125,7 +125,10 @@ def uniform(b: Builder, key: Node, shape: Shape, stream: int, element: DType = f
 
 
 def normal(b: Builder, key: Node, shape: Shape, stream: int, element: DType = float32) -> Node:
-    """Standard normal numbers by the Box–Muller transform of two uniforms; takes the streams ``stream`` and ``stream + 1``."""
+    """Standard normal numbers by the Box–Muller transform of two uniforms.
+
+    Takes the streams ``stream`` and ``stream + 1``.
+    """
     drawn = element if element in (float32, float64) else float32
     radius_draw = uniform(b, key, shape, stream, drawn)
     angle_draw = uniform(b, key, shape, stream + 1, drawn)
@@ -138,6 +141,14 @@ def normal(b: Builder, key: Node, shape: Shape, stream: int, element: DType = fl
 
 
 def bernoulli(b: Builder, key: Node, shape: Shape, stream: int, probability: Node | float) -> Node:
-    """Booleans that are true with ``probability``, a number or a float32 or float64 tensor that broadcasts to ``shape``."""
+    """Booleans that are true with ``probability``.
+
+    Args:
+        b: the builder.
+        key: int64 (seed, step).
+        shape: of the result.
+        stream: one that no other random op of the model has.
+        probability: a number, or a float32 or float64 tensor that broadcasts to ``shape``.
+    """
     threshold = probability if isinstance(probability, Node) else b.constant(probability, float32)
     return b.op("less", uniform(b, key, shape, stream, threshold.dtype), threshold)

@@ -1,8 +1,8 @@
 """Reductions and the running sum.
 
-``sum`` and ``prod`` of integers keep their dtype and wrap; of booleans they are an error (cast first).  ``max`` and ``min`` of nothing are an
-error, and a NaN wins in both, as it does in ``argmax`` and ``argmin``.  An empty ``axes`` reduces nothing.  Half dtypes accumulate in
-float32 and round once.
+``sum`` and ``prod`` of integers keep their dtype and wrap; of booleans they are an error (cast first).
+``max`` and ``min`` of nothing are an error, and a NaN wins in both, as it does in ``argmax`` and ``argmin``.
+An empty ``axes`` reduces nothing.  Half dtypes accumulate in float32 and round once.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def exclusive_products(b: Builder, x: Node, axes: Sequence[int]) -> Node:
 
 
 def _others_by_scans(b: Builder, rows: Node, length: int) -> Node:
-    """Products of what stands before times what stands after, each by log2(length) doubling steps (Hillis and Steele, 1986)."""
+    """What stands before times what stands after, each by log2(length) doubling steps (Hillis, Steele 1986)."""
     before = _product_before(b, rows, length)
     last = rows.rank - 1
     after = _product_before(b, b.op("flip", rows, axes=(last,)), length)
@@ -174,7 +174,7 @@ def _shifted(b: Builder, rows: Node, shift: int) -> Node:
 
 
 def _others_by_pairs(b: Builder, rows: Node) -> Node:
-    """The same for a symbolic length, whose number of doubling steps is unknown: a square of ``rows`` with ones on its diagonal."""
+    """The same for a symbolic length, which has no known number of steps: a square with ones on its diagonal."""
     *lead, length = rows.shape
     square = (*lead, length, length)
     position = [b.op("iota", shape=(length, length), axis=axis, dtype=int64) for axis in (0, 1)]
@@ -245,7 +245,9 @@ def _register_numbers(
     )
 
 
-def _register_fixed(name: str, infer: InferRule, evaluate: EvaluateRule, dtypes: tuple[DType, ...], summary: str) -> None:
+def _register_fixed(
+    name: str, infer: InferRule, evaluate: EvaluateRule, dtypes: tuple[DType, ...], summary: str
+) -> None:
     register(
         OpDef(
             name,
@@ -261,14 +263,40 @@ def _register_fixed(name: str, infer: InferRule, evaluate: EvaluateRule, dtypes:
     )
 
 
-_register_numbers("sum", np.sum, _sum_vjp, linear_jvp, "sum over axes; integers keep their dtype and wrap", of_nothing=True)
-_register_numbers("prod", np.prod, _prod_vjp, _prod_jvp, "product over axes; integers keep their dtype and wrap", of_nothing=True)
-_register_numbers("max", np.max, _extremum_vjp, _extremum_jvp, "largest value over axes; NaN wins, ties share the cotangent", of_nothing=False)
-_register_numbers("min", np.min, _extremum_vjp, _extremum_jvp, "smallest value over axes; NaN wins, ties share the cotangent", of_nothing=False)
-_register_fixed("any", _infer("any", (bool_,), of_nothing=True), _evaluate(np.any), (bool_,), "is any value over axes true?")
-_register_fixed("all", _infer("all", (bool_,), of_nothing=True), _evaluate(np.all), (bool_,), "are all values over axes true?")
-_register_fixed("argmax", _infer_arg("argmax"), _evaluate_arg(np.argmax), NUMERIC, "position of the first largest value; NaN wins")
-_register_fixed("argmin", _infer_arg("argmin"), _evaluate_arg(np.argmin), NUMERIC, "position of the first smallest value; NaN wins")
+_register_numbers(
+    "sum", np.sum, _sum_vjp, linear_jvp, "sum over axes; integers keep their dtype and wrap", of_nothing=True
+)
+_register_numbers(
+    "prod", np.prod, _prod_vjp, _prod_jvp, "product over axes; integers keep their dtype and wrap", of_nothing=True
+)
+_register_numbers(
+    "max",
+    np.max,
+    _extremum_vjp,
+    _extremum_jvp,
+    "largest value over axes; NaN wins, ties share the cotangent",
+    of_nothing=False,
+)
+_register_numbers(
+    "min",
+    np.min,
+    _extremum_vjp,
+    _extremum_jvp,
+    "smallest value over axes; NaN wins, ties share the cotangent",
+    of_nothing=False,
+)
+_register_fixed(
+    "any", _infer("any", (bool_,), of_nothing=True), _evaluate(np.any), (bool_,), "is any value over axes true?"
+)
+_register_fixed(
+    "all", _infer("all", (bool_,), of_nothing=True), _evaluate(np.all), (bool_,), "are all values over axes true?"
+)
+_register_fixed(
+    "argmax", _infer_arg("argmax"), _evaluate_arg(np.argmax), NUMERIC, "position of the first largest value; NaN wins"
+)
+_register_fixed(
+    "argmin", _infer_arg("argmin"), _evaluate_arg(np.argmin), NUMERIC, "position of the first smallest value; NaN wins"
+)
 register(
     OpDef(
         "cumsum",

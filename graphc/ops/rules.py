@@ -71,7 +71,7 @@ def zeros(b: Builder, type_: TensorType) -> Node:
 
 
 def linear_jvp(b: Builder, node: Node, tangents: Sequence[Node | None]) -> list[Node | None]:
-    """The jvp of an op that is linear in all its inputs together: the op itself on the tangents, zeros for missing ones."""
+    """The jvp of an op that is linear in all inputs together: the op on the tangents, zeros for missing ones."""
     if all(tangent is None for tangent in tangents):
         return [None]
     operands = [

@@ -1,4 +1,4 @@
-"""Broadcasting: the one shape rule that pointwise ops, ``broadcast_to`` and batch dimensions share, and its transpose."""
+"""Broadcasting: the shape rule that pointwise ops, ``broadcast_to`` and batch dimensions share, and its transpose."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from graphc.ir.types import Shape, TensorType
 def broadcast_shapes(shapes: Sequence[Shape], what: str = "operands") -> Shape:
     """The shape that ``shapes`` have together under NumPy's rule, aligned at the last axis.
 
-    A literal 1 gives way to any dimension.  A symbolic dimension meets only the identical dimension or a literal 1: a symbol that
-    happens to be 1 at run time does not broadcast.
+    A literal 1 gives way to any dimension.  A symbolic dimension meets only the identical dimension or a literal 1: a
+    symbol that happens to be 1 at run time does not broadcast.
 
     Args:
         shapes: any number of shapes; none give the scalar shape.
@@ -38,7 +38,7 @@ def _broadcast_two(left: Shape, right: Shape, what: str) -> Shape:
     padded_right = (1,) * (rank - len(right)) + right
     dims: list[Dim] = []
     for ours, theirs in zip(padded_left, padded_right, strict=True):
-        if ours == theirs or theirs == 1:
+        if theirs in (ours, 1):
             dims.append(ours)
         elif ours == 1:
             dims.append(theirs)
@@ -48,7 +48,8 @@ def _broadcast_two(left: Shape, right: Shape, what: str) -> Shape:
                 hint = "a symbolic dimension fits only itself or a literal 1"
             raise GraphcValueError(
                 "E211",
-                f"{what}: the shapes {format_shape(left)} and {format_shape(right)} do not broadcast: {ours} against {theirs}",
+                f"{what}: the shapes {format_shape(left)} and {format_shape(right)} "
+                f"do not broadcast: {ours} against {theirs}",
                 hint=hint,
             )
     return tuple(dims)
@@ -61,14 +62,14 @@ def format_shape(shape: Shape) -> str:
 
 
 def broadcast_axes(from_shape: Shape, to_shape: Shape) -> tuple[int, ...]:
-    """The axes of ``to_shape`` along which a tensor of ``from_shape`` is repeated to get there, leading new axes included."""
+    """The axes of ``to_shape`` along which a tensor of ``from_shape`` is repeated, new leading axes included."""
     lead = len(to_shape) - len(from_shape)
     stretched = [lead + axis for axis, dim in enumerate(from_shape) if dim == 1 and to_shape[lead + axis] != 1]
     return (*range(lead), *stretched)
 
 
 def unbroadcast(b: Builder, cotangent: Node, to_type: TensorType) -> Node:
-    """The transpose of broadcasting: ``cotangent`` summed over the axes along which a tensor of ``to_type`` was repeated."""
+    """The transpose of broadcasting: ``cotangent`` summed over the axes along which ``to_type`` was repeated."""
     if cotangent.shape == to_type.shape:
         return cotangent
     axes = broadcast_axes(to_type.shape, cotangent.shape)

@@ -1,7 +1,8 @@
-"""From a sympy expression to pointwise ops: one walk for graphs (user-defined ops) and for source text (the derivative table).
+"""From a sympy expression to pointwise ops: one walk for graphs (user-defined ops) and for text (derivatives).
 
-``lower`` asks a :class:`Planner` how one expression is computed from smaller ones and works through those with an explicit stack, so the walk sets
-no limit to nesting (sympy's own constructors do, at some hundred levels).  Equal subexpressions are computed once.
+``lower`` asks a :class:`Planner` how one expression is computed from smaller ones and works through those with an
+explicit stack, so the walk sets no limit to nesting (sympy's own constructors do, at some hundred levels).  Equal
+subexpressions are computed once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from graphc.errors import UnsupportedOp
+from graphc.ops.symbolic_patterns import minus_signs, rewritten, shortened, sigmoid_argument, with_sigmoids
 
 if TYPE_CHECKING:
     import sympy
@@ -165,15 +167,15 @@ class Planner:
             return self._plan_step(expression)
         if kind == "Piecewise":
             return _plan_piecewise(expression)
-        other = self._rewritten(expression)
+        other = rewritten(expression)
         if other is not None:
             return Plan((other,), lambda _, values: values[0])
-        raise UnsupportedOp("E333", f"no op computes the sympy function {kind}, in {_shortened(expression)}")
+        raise UnsupportedOp("E333", f"no op computes the sympy function {kind}, in {shortened(expression)}")
 
     # -- numbers -------------------------------------------------------------------------------------------------
 
     def is_number(self, expression: Any) -> bool:
-        """True where no symbol occurs and the value is a number.  (sympy's own ``is_number`` recurses.)"""
+        """True where no symbol occurs and the value is a number.  sympy's own ``is_number`` recurses."""
         known = self._numeric
         stack = [expression]
         while stack:
@@ -195,7 +197,7 @@ class Planner:
         """The value of a number, rounded once."""
         value = self._sympy.N(expression, 30)
         if value is self._sympy.nan or value.is_extended_real is not True:
-            raise UnsupportedOp("E333", f"not a real number: {_shortened(expression)}")
+            raise UnsupportedOp("E333", f"not a real number: {shortened(expression)}")
         return float(value)
 
     # -- sums, products, powers ----------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ class Planner:
             terms = [term for term in terms if term is not exponential and term is not sympy.S.NegativeOne]
             fused.append(exponential.args[0])
         for term in sorted(terms, key=self.is_number):  # numbers last: x + 1
-            negated = term.is_number and self.to_float(term) < 0 or term.as_coeff_Mul()[0].is_negative
+            negated = (self.is_number(term) and self.to_float(term) < 0) or term.as_coeff_Mul()[0].is_negative
             (subtracted if negated else added).append(-term if negated else term)
         split = len(fused) + len(added)
 
@@ -242,17 +244,17 @@ class Planner:
                 below.append(1 / factor)
             else:
                 above.append(factor)
-        above, below = _with_sigmoids(sympy, above, below)
+        above, below = with_sigmoids(above, below)
         if constant.is_negative:
             for position, factor in enumerate(above):
-                if factor.is_Add and _minus_signs(-factor) <= _minus_signs(factor):
+                if factor.is_Add and minus_signs(-factor) <= minus_signs(factor):
                     above[position] = -factor
                     constant = -constant
                     break
         quotient = constant.is_Rational and above and not below and constant.q & (constant.q - 1)
         if quotient:
             # x/3 is a division: a third is no floating-point number.  Halves and quarters are.
-            below, constant = [constant.q], sympy.Integer(constant.p)
+            below, constant = [sympy.Integer(constant.q)], sympy.Integer(constant.p)
         scale = self.to_float(constant)
         split = len(above)
 
@@ -260,7 +262,11 @@ class Planner:
             fold = _folded("multiply")
             if not above:
                 divisor = fold(emitter, values)
-                return emitter.op("reciprocal", divisor) if scale == 1 else emitter.op("divide", emitter.number(scale), divisor)
+                return (
+                    emitter.op("reciprocal", divisor)
+                    if scale == 1
+                    else emitter.op("divide", emitter.number(scale), divisor)
+                )
             product = fold(emitter, values[:split])
             if abs(scale) != 1:
                 product = emitter.op("multiply", emitter.number(scale), product)
@@ -272,7 +278,7 @@ class Planner:
 
     def _plan_power(self, base: Any, exponent: Any) -> Plan:
         sympy = self._sympy
-        inner = _sigmoid_argument(sympy, base)
+        inner = sigmoid_argument(base)
         if inner is not None and exponent.is_Integer and exponent < 0:
             if exponent == -1:
                 return Plan((inner,), _named("sigmoid"))
@@ -312,30 +318,6 @@ class Planner:
 
         return Plan((argument, middle), combine)
 
-    def _rewritten(self, expression: Any) -> Any | None:
-        """The same in functions that have an op, or None."""
-        sympy = self._sympy
-        argument = expression.args[0] if expression.args else None
-        rules: dict[str, Callable[[Any], Any]] = {
-            "sec": lambda u: 1 / sympy.cos(u),
-            "csc": lambda u: 1 / sympy.sin(u),
-            "cot": lambda u: 1 / sympy.tan(u),
-            "sech": lambda u: 1 / sympy.cosh(u),
-            "csch": lambda u: 1 / sympy.sinh(u),
-            "coth": lambda u: 1 / sympy.tanh(u),
-            "acot": lambda u: sympy.atan(1 / u),
-            "asec": lambda u: sympy.acos(1 / u),
-            "acsc": lambda u: sympy.asin(1 / u),
-            "erfc": lambda u: 1 - sympy.erf(u),
-            "sinc": lambda u: sympy.Piecewise((sympy.sin(u) / u, sympy.Ne(u, 0)), (1, True)),
-            "frac": lambda u: u - sympy.floor(u),
-            "ITE": lambda _: sympy.Or(
-                sympy.And(*expression.args[:2]), sympy.And(sympy.Not(expression.args[0]), expression.args[2])
-            ),
-        }
-        rule = rules.get(type(expression).__name__)
-        return None if rule is None else rule(argument)
-
 
 def _plan_piecewise(expression: Any) -> Plan:
     """Nested selects; NaN where no condition holds."""
@@ -354,46 +336,3 @@ def _plan_piecewise(expression: Any) -> Plan:
         return result
 
     return Plan((*branches, *conditions), combine)
-
-
-def _minus_signs(total: Any) -> int:
-    return sum(1 for term in total.args if term.as_coeff_Mul()[0].is_negative)
-
-
-def _sigmoid_argument(sympy: Any, divisor: Any) -> Any | None:
-    """u where ``divisor`` is ``1 + exp(-u)``, so that one over it is sigmoid(u)."""
-    if not divisor.is_Add or len(divisor.args) != 2 or sympy.S.One not in divisor.args:
-        return None
-    other = divisor - 1
-    return -other.args[0] if isinstance(other, sympy.exp) else None
-
-
-def _with_sigmoids(sympy: Any, above: list[Any], below: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Replace each divisor ``(1 + exp(-u))**n`` by sigmoid(u)**n, and a factor ``exp(-u)`` with one of them by sigmoid(-u).
-
-    The quotients would be inf/inf where the exponential overflows.
-    """
-    kept = []
-    above = list(above)
-    for divisor in below:
-        base, power = divisor.as_base_exp()
-        inner = _sigmoid_argument(sympy, base)
-        if inner is None or not (power.is_Integer and power > 0):
-            kept.append(divisor)
-            continue
-        taken = next((count for count in range(int(power), 0, -1) if sympy.exp(-count * inner) in above), 0)
-        if taken:
-            above.remove(sympy.exp(-taken * inner))
-        for argument, count in ((inner, int(power) - taken), (-inner, taken)):
-            if count:
-                above.append((1 / (1 + sympy.exp(-argument))) ** count)
-    return above, kept
-
-
-def _shortened(expression: Any, limit: int = 80) -> str:
-    """The expression for a message; its printer recurses, so a deep one is named by its head."""
-    try:
-        text = str(expression)
-    except RecursionError:
-        return f"{type(expression).__name__}(...)"
-    return text if len(text) <= limit else text[: limit - 1] + "…"

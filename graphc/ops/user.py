@@ -1,6 +1,7 @@
 """Pointwise ops that users define by a sympy expression: ``G.pointwise`` ends here.
 
-Such an op is composite: it evaluates, differentiates and decomposes by way of built-in ops, so every backend can run it.
+Such an op is composite: it evaluates, differentiates and decomposes by way of built-in ops, so every backend can run
+it.
 """
 
 from __future__ import annotations
@@ -118,11 +119,10 @@ class _Expression:
     ) -> Node:
         """The expression as nodes; the half dtypes are computed in float32 and rounded once, as by any op."""
         element = operands[0].dtype
-        if not element.is_half:
-            return lower(expression, dict(zip(symbols, operands, strict=True)), _NodeEmitter(b, element))
-        wide = [b.op("cast", operand, dtype=float32) for operand in operands]
-        value = lower(expression, dict(zip(symbols, wide, strict=True)), _NodeEmitter(b, float32))
-        return b.op("cast", value, dtype=element)
+        computed = float32 if element.is_half else element
+        wide = [b.op("cast", operand, dtype=float32) if element.is_half else operand for operand in operands]
+        value: Node = lower(expression, dict(zip(symbols, wide, strict=True)), _NodeEmitter(b, computed))
+        return b.op("cast", value, dtype=element) if element.is_half else value
 
     def decompose(self, b: Builder, node: Node, operands: Sequence[Node]) -> Node:
         """The op as built-in ops, repeated to its shape where the expression leaves an operand out."""
@@ -146,8 +146,9 @@ class _Expression:
 def make_pointwise(name: str, expression: sympy.Expr, parameters: Sequence[sympy.Symbol] | None = None) -> OpDef:
     """A pointwise op of floats from a sympy expression.
 
-    Symbols stand for real numbers, whatever else they were declared to be.  Where the expression has a kink its derivative follows the built-in ops:
-    Max and Min give half to each of two equal operands, and Abs has the derivative 0 at 0.
+    Symbols stand for real numbers, whatever else they were declared to be.  Where the expression has a kink its
+    derivative follows the built-in ops: Max and Min give half to each of two equal operands, and Abs has the
+    derivative 0 at 0.
 
     Args:
         name: for people; need not be unique.
@@ -199,8 +200,12 @@ def _check_expression(name: str, expression: object) -> None:
         return
     hint = "build it with sympy, e.g. x = sympy.Symbol('x'); x * sympy.tanh(x)"
     if isinstance(expression, str):
-        raise GraphcTypeError("E212", f"pointwise {name!r} needs a sympy expression, got text (which is never parsed)", hint=hint)
-    raise GraphcTypeError("E212", f"pointwise {name!r} needs a sympy expression, got {type(expression).__name__}", hint=hint)
+        raise GraphcTypeError(
+            "E212", f"pointwise {name!r} needs a sympy expression, got text (which is never parsed)", hint=hint
+        )
+    raise GraphcTypeError(
+        "E212", f"pointwise {name!r} needs a sympy expression, got {type(expression).__name__}", hint=hint
+    )
 
 
 def _check_parameters(
@@ -224,5 +229,7 @@ def _check_parameters(
     if len(set(names)) != len(names):
         raise GraphcValueError("E224", f"pointwise {name!r}: two parameters have the same name, got {', '.join(names)}")
     if not 1 <= len(symbols) <= MAXIMUM_ARITY:
-        raise GraphcValueError("E224", f"pointwise {name!r} takes 1 to {MAXIMUM_ARITY} operands, got {len(symbols)} symbols")
+        raise GraphcValueError(
+            "E224", f"pointwise {name!r} takes 1 to {MAXIMUM_ARITY} operands, got {len(symbols)} symbols"
+        )
     return symbols

@@ -27,12 +27,14 @@ def window_positions(op: str, dim: Dim, window: int, stride: int, dilation: int)
     """The number of places where a window fits into ``dim`` elements.
 
     Raises:
-        GraphcValueError: E219 where the window is larger than ``dim``; E214 where the number is no polynomial in the symbols of ``dim``.
+        GraphcValueError: E219 where the window is larger than ``dim``; E214 where the number is no polynomial
+        in the symbols of ``dim``.
     """
     span = window_span(window, dilation)
     if is_below(dim, span):
         raise GraphcValueError(
-            "E219", f"{op}: a window of {window} with dilation {dilation} reaches over {span} elements, the padded input has {dim}"
+            "E219",
+            f"{op}: a window of {window} with dilation {dilation} reaches over {span}, the padded input has {dim}",
         )
     rest = dim - span
     if isinstance(rest, int):
@@ -43,7 +45,9 @@ def window_positions(op: str, dim: Dim, window: int, stride: int, dilation: int)
         if quotient is not None:
             return quotient + 1
     raise GraphcValueError(
-        "E214", f"{op}: windows with stride {stride} over {dim} elements have no polynomial count", hint="bind the symbol first"
+        "E214",
+        f"{op}: windows with stride {stride} over {dim} elements have no polynomial count",
+        hint="bind the symbol first",
     )
 
 
@@ -102,7 +106,8 @@ def _evaluate_fold_patches(attrs: Attrs, g: Array, *, result: TensorType) -> Arr
         for tap, axis, stride, gap in zip(offset, axes, strides, dilation, strict=True):
             first = tap * gap
             place[axis] = slice(first, first + (g.shape[axis] - 1) * stride + 1, stride)
-        total[tuple(place)] += g[(..., *offset)]
+        taps: tuple[Any, ...] = (..., *offset)
+        total[tuple(place)] += g[taps]
     return total
 
 

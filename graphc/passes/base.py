@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,9 +29,9 @@ class Pass(abc.ABC):
         """The rewritten graph."""
 
 
-def rewrite_with_regions(graph: Graph, rule: Rule) -> Graph:
+def rewrite_with_regions(graph: Graph, rule: Rule, wanted: Container[str] | None = None) -> Graph:
     """Apply ``rule`` to a graph and, innermost first, to the bodies of its regions."""
-    return map_regions(graph, lambda region: rewrite(region, rule))
+    return map_regions(graph, lambda region: rewrite(region, rule, wanted))
 
 
 def map_regions(graph: Graph, transform: GraphFunction) -> Graph:
@@ -40,13 +40,13 @@ def map_regions(graph: Graph, transform: GraphFunction) -> Graph:
     Loops nest as deep as a user's Python nests, so recursion over *regions* is bounded; nothing recurses over nodes.
     """
 
-    def enter(b: Builder, node: Node, inputs: list[Node]) -> Node | None:
+    def enter(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
         body = node.attrs["body"]
         changed = map_regions(body, transform)
         return None if changed is body else b.make(node.op, inputs, node.attrs.replace(body=changed))
 
     if any(node.op.name == "loop" for node in graph.nodes):
-        graph = rewrite(graph, lambda b, node, inputs: enter(b, node, list(inputs)) if node.op.name == "loop" else None)
+        graph = rewrite(graph, enter, ("loop",))
     return transform(graph)
 
 

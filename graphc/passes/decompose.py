@@ -20,11 +20,18 @@ class Decompose(Pass):
 
     def run(self, graph: Graph) -> Graph:
         """The graph without composite ops."""
-        while True:
+        while _has_composites(graph):
             changed = rewrite_with_regions(graph, _decompose)
             if changed is graph:
-                return graph
+                break
             graph = changed
+        return graph
+
+
+def _has_composites(graph: Graph) -> bool:
+    return any(
+        node.op.decompose is not None or (node.op.name == "loop" and _has_composites(node.attrs["body"])) for node in graph.nodes
+    )
 
 
 def _decompose(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:

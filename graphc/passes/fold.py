@@ -11,7 +11,7 @@ from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.interp import evaluate_node
 from graphc.ir.node import Node
-from graphc.ir.op import OpKind
+from graphc.ir.op import OpDef, OpKind, get_op
 from graphc.ir.types import TensorType
 from graphc.passes.base import Pass, rewrite_with_regions
 
@@ -34,12 +34,14 @@ class Fold(Pass):
 
     def run(self, graph: Graph) -> Graph:
         """The graph with constant subexpressions evaluated."""
-        return rewrite_with_regions(graph, self._fold)
+        constant = get_op("constant")
+        return rewrite_with_regions(graph, lambda b, node, inputs: self._fold(b, node, inputs, constant))
 
-    def _fold(self, b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    def _fold(self, b: Builder, node: Node, inputs: Sequence[Node], constant: OpDef) -> Node | None:
+        for operand in inputs:
+            if operand.op is not constant:
+                return None
         if node.op.kind not in _FOLDED_KINDS or not inputs or not isinstance(node.type, TensorType) or not node.type.is_static:
-            return None
-        if any(operand.op.name != "constant" for operand in inputs):
             return None
         largest = max(operand.tensor.static_size for operand in inputs)
         size = node.type.static_size

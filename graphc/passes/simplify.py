@@ -47,8 +47,8 @@ class Simplify(Pass):
 
     def _apply(self, b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
         """The result of the first rule that applies at a node with these inputs, and of the rules that apply to that."""
-        subject = node if tuple(inputs) == node.inputs else None
         result: Node | None = None
+        subject: Node | None = node if inputs is node.inputs else None
         for _ in range(4):
             rule = RULES.get(result.op.name if result is not None else node.op.name)
             if rule is None:
@@ -60,7 +60,7 @@ class Simplify(Pass):
             result = found
         if result is None and self.broadcasts and node.op.kind is OpKind.POINTWISE:
             return _drop_broadcasts(b, node, inputs)
-        return result
+        return result if result is not None or subject is node else subject
 
 
 def _value(node: Node) -> float | int | bool | None:

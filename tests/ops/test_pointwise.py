@@ -56,11 +56,12 @@ def same(actual, expected):
 
 def test_the_table_of_ops_is_complete():
     names = (
-        "sqrt exp expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf sigmoid softplus divide "
-        "atan2 hypot logaddexp copysign negative abs sign square reciprocal floor ceil trunc round relu add subtract multiply "
-        "floor_divide remainder pow maximum minimum equal not_equal less less_equal greater greater_equal isnan isinf isfinite "
-        "logical_not logical_and logical_or logical_xor bitwise_invert bitwise_and bitwise_or bitwise_xor bitwise_left_shift "
-        "bitwise_right_shift select cast stop_gradient"
+        "sqrt exp expm1 log log1p log2 log10 sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf "
+        "sigmoid softplus divide atan2 hypot logaddexp copysign negative abs sign square reciprocal floor ceil "
+        "trunc round relu add subtract multiply floor_divide remainder pow maximum minimum equal not_equal less "
+        "less_equal greater greater_equal isnan isinf isfinite logical_not logical_and logical_or logical_xor "
+        "bitwise_invert bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift select cast "
+        "stop_gradient"
     )
     assert sorted(op.name for op in POINTWISE) == sorted(names.split())
 
@@ -69,7 +70,7 @@ def test_the_table_of_ops_is_complete():
 def test_each_op_on_each_dtype(op):
     for element in ALL_DTYPES:
         b = Builder()
-        nodes = [b.input(f"x{i}", tensor_type(element, (3, 1)[i % 2 :] + (2,))) for i in range(op.arity)]
+        nodes = [b.input(f"x{i}", tensor_type(element, (*(3, 1)[i % 2 :], 2))) for i in range(op.arity)]
         if element not in op.dtypes:
             with pytest.raises(GraphcTypeError) as caught:
                 b.make(op, nodes)
@@ -77,7 +78,9 @@ def test_each_op_on_each_dtype(op):
             continue
         node = b.make(op, nodes)
         # The carrier form of half values is on their grid; small integers always are.
-        arrays = [np.arange(i, i + np.prod(n.shape)).reshape(n.shape).astype(element.carrier) for i, n in enumerate(nodes)]
+        arrays = [
+            np.arange(i, i + np.prod(n.shape)).reshape(n.shape).astype(element.carrier) for i, n in enumerate(nodes)
+        ]
         value = evaluate_node(node, arrays)
         assert value.dtype == node.dtype.carrier and value.shape == node.shape
         empty = [np.zeros((0, *n.shape[1:]), element.carrier) for n in nodes]
@@ -181,7 +184,9 @@ def test_integers_wrap():
 
 
 def test_integer_pow():
-    same(run("pow", [2, -1, -1, 1, 0, 0, 5, 3], [-1, -3, -2, -9, -1, 0, -2, 5], dtype=int32), [0, -1, 1, 1, 0, 1, 0, 243])
+    same(
+        run("pow", [2, -1, -1, 1, 0, 0, 5, 3], [-1, -3, -2, -9, -1, 0, -2, 5], dtype=int32), [0, -1, 1, 1, 0, 1, 0, 243]
+    )
     assert run("pow", 3, 200, dtype=int64) == (pow(3, 200, 2**64) ^ 2**63) - 2**63
     assert run("pow", 3, 200, dtype=uint8) == pow(3, 200, 256)
 
@@ -189,7 +194,7 @@ def test_integer_pow():
 @pytest.mark.parametrize("element", INTEGERS)
 def test_shifts(element):
     limits = np.iinfo(element.storage)
-    for x in {limits.min, -1 if limits.min else 0, 1, 77, limits.max}:
+    for x in (limits.min, -1 if limits.min else 0, 1, 77, limits.max):
         for amount in (0, 1, element.bits - 1, element.bits, 100, *([-1] if limits.min else [])):
             usable = 0 <= amount < element.bits
             left = (x << amount) % 2**element.bits if usable else 0
@@ -241,7 +246,7 @@ def test_cast_integer_wraps_and_bool():
 
 def test_cast_to_half_rounds_to_even():
     same(cast([1 + 2.0**-11, 1 + 3 * 2.0**-11, 1e6], float32, float16), [1, 1 + 2.0**-9, INF])
-    same(cast([1 + 2.0**-8, 1 + 3 * 2.0**-8, 3e38], float32, bfloat16), [1, 1 + 2.0**-6, 3.0039e38])
+    same(cast([1 + 2.0**-8, 1 + 3 * 2.0**-8, 3e38], float32, bfloat16), [1, 1 + 2.0**-6, 226 * 2.0**120])
 
 
 def test_every_cast_infers():

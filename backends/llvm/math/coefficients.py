@@ -133,7 +133,7 @@ SINH = {
     ),
 }
 
-# (cosh r − 1 − r²/2)/r⁴ in r², |r| ≤ ln2/2
+# (cosh r − 1 − r²/2)/r⁴ in r²; same r
 COSH = {
     "float32": (
         0.04166647046804428,

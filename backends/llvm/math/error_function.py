@@ -1,4 +1,4 @@
-"""erf: a polynomial below 1 and, above, 1 − e^p(x − 1) with p(t) = log erfc(1 + t), whose error shrinks as erfc does."""
+"""erf: a polynomial below 1; above, 1 − e^p(x − 1) with p(t) = log erfc(1 + t), whose error shrinks as erfc does."""
 
 from graphc.backends.llvm.math.coefficients import ERF, LOG_ERFC
 from graphc.backends.llvm.math.emitter import FunctionEmitter, Value

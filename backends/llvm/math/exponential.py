@@ -19,6 +19,9 @@ LN2_PARTS = {
 }
 # Beyond these eˣ is 0 or infinite; inside, n keeps to the range that the scalings below allow for.
 EXP_RANGE = {"float32": (-105.0, 89.0), "float64": (-746.0, 710.0)}
+# Below this e^x − 1 and sinh x are x. Halving and doubling would cost a number below the normal range its last bit, and
+# a sum would cost a negative zero its sign.
+TINY = 2.0**-60
 # Below this 1 + e^x is 1.
 SIGMOID_LOWEST = -40.0
 # Below this e^x − 1 is −1.
@@ -85,14 +88,14 @@ def expm1(emit: FunctionEmitter, x: Value) -> Value:
     reduced = reduce(emit, x.at_most(EXP_RANGE[one.dtype][1]).at_least(EXPM1_LOWEST), one.exponent_bias - 1)
     scale = reduced.scale()
     half = emit.multiply_add(scale, expm1_of_rest(emit, reduced.rest), scale - 0.5)
-    return (half + half).copy_sign(x)
+    return (x.absolute() < TINY).select(x, half + half)
 
 
 def sigmoid(emit: FunctionEmitter, x: Value) -> Value:
     """Return 1/(1 + e^−x) as c/(c + c·e^−x), where c = 2^−k keeps the denominator from overflow.
 
-    With −x = n·ln2 + r and s = c·2ⁿ the denominator is c + s + s·r·p(r), p(r) = (e^r − 1)/r. The larger of c and s comes
-    last, so that only the last addition's rounding counts in full.
+    With −x = n·ln2 + r and s = c·2ⁿ the denominator is c + s + s·r·p(r), p(r) = (e^r − 1)/r. The larger of c and s
+    comes last, so that only the last addition's rounding counts in full.
     """
     one = emit.format
     spare = (one.exponent_bias + 1) // 2

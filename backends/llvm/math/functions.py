@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from graphc.backends.llvm.math import (
     error_function,
@@ -93,7 +93,7 @@ def _library_function(name: str, op: str, dtype: str, width: int, attributes: st
     return MathFunction(name, _define(name, emit, arguments, result, attributes), tuple(emit.declarations))
 
 
-@lru_cache(maxsize=None)
+@cache
 def math_function(op: str, dtype: str, width: int, *, fma: bool) -> MathFunction:
     """Return an op's function of ``width`` lanes.
 

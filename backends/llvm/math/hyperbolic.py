@@ -2,7 +2,7 @@
 
 from graphc.backends.llvm.math.coefficients import COSH, SINH, TANH
 from graphc.backends.llvm.math.emitter import FunctionEmitter, Kind, Value
-from graphc.backends.llvm.math.exponential import LN2, LN2_PARTS, LOG2_E, reduce
+from graphc.backends.llvm.math.exponential import LN2, LN2_PARTS, LOG2_E, TINY, reduce
 from graphc.backends.llvm.math.logarithm import log1p
 
 # From here on tanh rounds to 1.
@@ -57,14 +57,20 @@ def _quarter_sum_and_difference(emit: FunctionEmitter, x: Value) -> tuple[Value,
 
 
 def sinh(emit: FunctionEmitter, x: Value) -> Value:
-    """Return sinh |x| = sinh(n·ln2)·cosh r + cosh(n·ln2)·sinh r with the sign of x."""
+    """Return the hyperbolic sine.
+
+    With |x| = n·ln2 + r it is sinh(n·ln2)·cosh r + cosh(n·ln2)·sinh r, with the sign of x.
+    """
     total, difference, cosh_rest, sinh_rest = _quarter_sum_and_difference(emit, x)
     half = difference + emit.multiply_add(difference, cosh_rest, total * sinh_rest)
-    return (half + half).copy_sign(x)
+    return (x.absolute() < TINY).select(x, (half + half).copy_sign(x))
 
 
 def cosh(emit: FunctionEmitter, x: Value) -> Value:
-    """Return cosh x = cosh(n·ln2)·cosh r + sinh(n·ln2)·sinh r."""
+    """Return the hyperbolic cosine.
+
+    With |x| = n·ln2 + r it is cosh(n·ln2)·cosh r + sinh(n·ln2)·sinh r.
+    """
     total, difference, cosh_rest, sinh_rest = _quarter_sum_and_difference(emit, x)
     half = total + emit.multiply_add(total, cosh_rest, difference * sinh_rest)
     return half + half

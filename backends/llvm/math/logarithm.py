@@ -1,7 +1,7 @@
 """log, log2, log10 and log1p.
 
-x = 2ᵏ·(1 + f) with 1 + f in [2/3, 4/3), found in the bits of x; log x = k·ln2 + log(1 + f). ln2 is in two parts, of which
-k times the first is exact. log1p finds k in 1 + x and f from x itself, f = 2⁻ᵏ·x + (2⁻ᵏ − 1), so that nothing is lost
+x = 2ᵏ·(1 + f) with 1 + f in [2/3, 4/3), found in the bits of x; log x = k·ln2 + log(1 + f). ln2 is in two parts; k
+times the first is exact. log1p finds k in 1 + x and f from x itself, f = 2⁻ᵏ·x + (2⁻ᵏ − 1), so that nothing is lost
 where x is small beside 1.
 """
 

@@ -1,0 +1,1 @@
+"""Readable NumPy source: what a person would have written for the same model."""

@@ -1,0 +1,1 @@
+"""Artifacts: importable folders that hold a compiled model and need numpy only."""

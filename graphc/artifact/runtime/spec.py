@@ -1,0 +1,142 @@
+"""What the runtime knows of a model: names, dtypes and shapes of entry points and states, to and from JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import GraphcImportError
+
+STORAGE: Mapping[str, np.dtype[Any]] = {
+    name: np.dtype("uint16" if name == "bfloat16" else name)
+    for name in ("bool", "int8", "int32", "int64", "uint8", "float16", "bfloat16", "float32", "float64")
+}
+"""dtype name → NumPy dtype of its arrays; NumPy has no bfloat16, whose arrays hold the raw bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, dtype and shape of an input, an output or a state variable."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+    @property
+    def storage(self) -> np.dtype[Any]:
+        """The NumPy dtype of its arrays."""
+        return STORAGE[self.dtype]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a contiguous buffer."""
+        size = self.storage.itemsize
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as plain lists and strings."""
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> TensorSpec:
+        """The inverse of :meth:`to_json`; any other data is a damaged manifest."""
+        name, dtype, shape = _fields(data, name=str, dtype=str, shape=list)
+        if dtype not in STORAGE or not all(type(extent) is int and extent >= 0 for extent in shape):
+            raise _damaged(data)
+        return cls(name, dtype, tuple(shape))
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySpec:
+    """One entry point.
+
+    Attributes:
+        name: its name in Python.
+        inputs: in call order.
+        outputs: in order.
+        updates: names of the state variables it writes; such an entry point runs alone.
+        checks: for each check of an index from the data, in the code's order, what is being indexed.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    updates: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+
+    @property
+    def signature(self) -> str:
+        """The entry point as one line for people."""
+        inputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.inputs)
+        outputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.outputs)
+        if len(self.outputs) == 1:
+            outputs = str(self.outputs[0])
+        return f"{self.name}({inputs}) -> {outputs or 'None'}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as plain lists and strings."""
+        return {
+            "name": self.name,
+            "inputs": [tensor.to_json() for tensor in self.inputs],
+            "outputs": [tensor.to_json() for tensor in self.outputs],
+            "updates": list(self.updates),
+            "checks": list(self.checks),
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> EntrySpec:
+        """The inverse of :meth:`to_json`; any other data is a damaged manifest."""
+        name, inputs, outputs, updates, checks = _fields(
+            data, name=str, inputs=list, outputs=list, updates=list, checks=list
+        )
+        if not all(isinstance(text, str) for text in (*updates, *checks)):
+            raise _damaged(data)
+        tensors = (tuple(map(TensorSpec.from_json, group)) for group in (inputs, outputs))
+        return cls(name, *tensors, tuple(updates), tuple(checks))
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A model: its entry points over its state variables, both in the code's order."""
+
+    name: str
+    entries: tuple[EntrySpec, ...]
+    states: tuple[TensorSpec, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as plain lists and strings."""
+        return {
+            "name": self.name,
+            "entries": [entry.to_json() for entry in self.entries],
+            "states": [state.to_json() for state in self.states],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Spec:
+        """The inverse of :meth:`to_json`; any other data is a damaged manifest."""
+        name, entries, states = _fields(data, name=str, entries=list, states=list)
+        return cls(name, tuple(map(EntrySpec.from_json, entries)), tuple(map(TensorSpec.from_json, states)))
+
+
+def _fields(data: Any, **kinds: type) -> list[Any]:
+    """The named fields of a JSON object, each of the kind expected."""
+    if not isinstance(data, dict):
+        raise _damaged(data)
+    values = [data.get(name) for name in kinds]
+    if any(type(value) is not kind for value, kind in zip(values, kinds.values(), strict=True)):
+        raise _damaged(data)
+    return values
+
+
+def _damaged(data: Any) -> GraphcImportError:
+    return GraphcImportError(
+        "E561", f"manifest.json is damaged: it holds {str(data)[:80]!r}", hint="compile the model again"
+    )

@@ -1,0 +1,136 @@
+"""Who may run when: readers of the state side by side, writers alone.
+
+A *workspace* is what one running call needs for itself.  It is also the permit to run: a reader takes one from the pool and gives it back,
+and a writer waits until it holds them all.  A reader's way in and out is therefore one ``list.pop`` and one ``list.append``, both atomic, and
+an exception that strikes between two bytecodes (Ctrl-C) can at worst lose a workspace, which then no longer counts.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+_IDLE_LIMIT = 16
+"""Workspaces kept for later calls; a burst of threads may make more, which are dropped as they come back."""
+
+_LOOK_AGAIN_S = 0.01
+"""A reader may miss that a writer has begun to wait, and return its workspace to the pool: the writer looks there this often."""
+
+
+class Workspace:
+    """Base of what a call needs for itself."""
+
+    __slots__ = ("__weakref__",)
+
+
+W = TypeVar("W", bound=Workspace)
+
+
+class Turns(Generic[W]):
+    """The pool of workspaces of one model.
+
+    Attributes:
+        idle: workspaces that nobody uses.
+        lock: held by the writer; reentrant, so that a signal handler that strikes during a writer's turn may read.
+    """
+
+    __slots__ = ("__weakref__", "_all", "_collecting", "_make", "_returned", "_writing", "idle", "lock")
+
+    def __init__(self, make: Callable[[], W]) -> None:
+        self._make = make
+        self.idle: list[W] = []
+        self.forget()
+        _every_pool.add(self)
+
+    def forget(self) -> None:
+        """Start with no workspaces and nobody inside: at the beginning, and in the child after a fork."""
+        self.idle.clear()
+        self.lock = threading.RLock()
+        self._all: weakref.WeakSet[W] = weakref.WeakSet()
+        self._returned: SimpleQueue[W] = SimpleQueue()
+        self._collecting = False
+        self._writing = False
+
+    def take(self) -> W:
+        """A workspace for a reader; waits while a writer runs."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            pass
+        with self.lock:
+            try:
+                return self.idle.pop()
+            except IndexError:
+                made = self._make()
+                self._all.add(made)
+                return made
+
+    def give_back(self, workspace: W) -> None:
+        """The end of a reader's turn."""
+        if self._collecting:
+            self._returned.put(workspace)
+        elif len(self.idle) < _IDLE_LIMIT:
+            self.idle.append(workspace)
+
+    @contextmanager
+    def reading(self) -> Iterator[W]:
+        """A reader's turn, for what is not a hot path."""
+        workspace = self.take()
+        try:
+            yield workspace
+        finally:
+            self.give_back(workspace)
+
+    @contextmanager
+    def writing(self) -> Iterator[W]:
+        """A writer's turn: nobody else runs."""
+        with self.lock:
+            if self._writing:  # a signal handler that struck during this thread's own turn
+                yield self._make()
+                return
+            held: list[W] = []
+            try:
+                self._writing = True
+                self._collect(held)
+                yield held[-1]
+            finally:
+                self._writing = False
+                self.idle.extend(held[-_IDLE_LIMIT:])
+
+    def _collect(self, held: list[W]) -> None:
+        """Move every workspace there is into ``held``; at least one."""
+        if not self._all:
+            held.append(self.take())
+        self._collecting = True
+        try:
+            while True:
+                while self.idle:
+                    held.append(self.idle.pop())
+                if len(held) >= len(self._all):
+                    return
+                try:
+                    held.append(self._returned.get(timeout=_LOOK_AGAIN_S))
+                except Empty:
+                    continue
+        finally:
+            self._collecting = False
+            while not self._returned.empty():
+                held.append(self._returned.get())
+
+
+_every_pool: weakref.WeakSet[Turns[Workspace]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """The threads that ran calls are gone, and with them whoever would give back workspaces and locks."""
+    for pool in _every_pool:
+        pool.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,273 @@
+"""Plans contractions: sums of products of two operands that share only some axes, such as matmul and convolution.
+
+A tile of ``tile_rows`` × ``tile_vectors`` accumulators stays in registers while the sum runs; the *left* operand is read one element at
+a time and spread over the lanes, the *right* one in vectors along ``column``.  Where the right operand does not lie in that order, or is
+read by many rows, it is first *packed*: copied into panels as wide as a tile, in the order of the sum.  The shape of the tile is the
+one with the least estimated time, ragged edges included (after Goto and van de Geijn, *Anatomy of high-performance matrix
+multiplication*, 2008).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from graphc.kernel.loopir import Apply, Kernel, Load, Reduce, Scan, Store, ValueId, operands, value_axes
+from graphc.kernel.target import Target
+
+_SMALLEST_DEPTH = 4
+"""Shorter sums than this are memory traffic: a plain nest does them as well."""
+
+_PACKING_ROWS = 64
+"""A right operand that lies well is packed where at least so many rows read it."""
+
+_DEPTH_BLOCK = 1024
+"""Terms of a sum between two visits of a tile: its panel then stays in the second-level cache."""
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """How a contraction runs.
+
+    Attributes:
+        reduce: the sum.
+        left: the operand read element by element; a load, or a cast of one.
+        right: the operand read in vectors; any expression where it is packed.
+        stores: what is done with the result (its epilogue).
+        outer: axes with a loop of their own around everything: batches, and columns beside ``column``.
+        rows: axes that only ``left`` and the result have, walked as one.
+        column: the axis of the lanes, which only ``right`` and the result have.
+        depth: axes summed over, outermost loop first.
+        tile_rows: rows of the register tile.
+        tile_vectors: vectors a row of it.
+        lanes: elements a vector.
+        packed: whether ``right`` is packed.
+        depth_block: positions of the outermost depth axis between two visits of a tile; 0 for all.
+        row_block: rows for which all columns are done before the next rows; 0 for all.
+        packed_outer: the axes of ``outer`` that ``right`` depends on, in order.
+        packed_bytes: size of all panels.
+    """
+
+    reduce: ValueId
+    left: ValueId
+    right: ValueId
+    stores: tuple[Store, ...]
+    outer: tuple[int, ...]
+    rows: tuple[int, ...]
+    column: int
+    depth: tuple[int, ...]
+    tile_rows: int
+    tile_vectors: int
+    lanes: int
+    packed: bool
+    depth_block: int
+    row_block: int
+    packed_outer: tuple[int, ...]
+    packed_bytes: int
+
+
+def contraction_operands(kernel: Kernel, number: ValueId) -> tuple[ValueId, ValueId] | None:
+    """The two factors of a sum of products worth tiling, or None where the value is no such thing."""
+    value = kernel.values[number]
+    if not isinstance(value, Reduce) or value.combine != "sum":
+        return None
+    product = kernel.values[value.arg]
+    if not isinstance(product, Apply) or product.op != "multiply" or product.dtype is not value.dtype or value.dtype.is_half:
+        return None
+    x, y = product.args
+    axes = value_axes(kernel)
+    kept = axes[number]
+    if axes[x] | axes[y] != kept | set(value.axes):
+        return None
+    only_x, only_y = kept & axes[x] - axes[y], kept & axes[y] - axes[x]
+    extents = kernel.extents
+    rows, columns = (math.prod(extents[axis] for axis in side) for side in (only_x, only_y))
+    depth = math.prod(extents[axis] for axis in value.axes)
+    if min(rows, columns) < 2 or max(rows, columns) < 4 or depth < _SMALLEST_DEPTH:
+        return None
+    if not (_is_plain(kernel, x) or _is_plain(kernel, y)) or _has_reduction(kernel, x) or _has_reduction(kernel, y):
+        return None
+    return x, y
+
+
+def _is_plain(kernel: Kernel, number: ValueId) -> bool:
+    """A load, or casts of one."""
+    value = kernel.values[number]
+    while isinstance(value, Apply) and value.op == "cast":
+        value = kernel.values[value.args[0]]
+    return isinstance(value, Load)
+
+
+def source_load(kernel: Kernel, number: ValueId) -> Load:
+    """The load below the casts of a plain operand."""
+    value = kernel.values[number]
+    while isinstance(value, Apply):
+        value = kernel.values[value.args[0]]
+    assert isinstance(value, Load)
+    return value
+
+
+def _has_reduction(kernel: Kernel, number: ValueId) -> bool:
+    pending = [number]
+    while pending:
+        value = kernel.values[pending.pop()]
+        if isinstance(value, (Reduce, Scan)):
+            return True
+        pending.extend(operands(value))
+    return False
+
+
+def plan_contraction(
+    kernel: Kernel, number: ValueId, stores: Sequence[Store], target: Target, invariant: frozenset[int]
+) -> Contraction | set[ValueId]:
+    """The contraction step for stores of (functions of) a sum, or the values to materialise first.
+
+    Args:
+        kernel: what is computed.
+        number: the sum.
+        stores: all over the axes of the sum's result.
+        target: the machine.
+        invariant: parameters that stay the same over many calls, so that packing them costs nothing.
+    """
+    factors = contraction_operands(kernel, number)
+    assert factors is not None
+    best: tuple[float, Contraction] | None = None
+    for left, right in (factors, factors[::-1]):
+        if not _is_plain(kernel, left):
+            continue
+        for plan in _plans(kernel, number, left, right, tuple(stores), target, invariant):
+            cost = _cost(kernel, plan, target, invariant)
+            if best is None or cost < best[0]:
+                best = (cost, plan)
+    assert best is not None
+    plan = best[1]
+    if plan.depth_block and not _stores_sum(kernel, plan):
+        return {number}
+    return plan
+
+
+def _stores_sum(kernel: Kernel, plan: Contraction) -> bool:
+    """True where all that is done with the sum is one store along the lanes: partial sums can wait there."""
+    (first, *others) = plan.stores
+    return not others and first.value == plan.reduce and first.map.coefficients[plan.column] == 1
+
+
+def _plans(
+    kernel: Kernel,
+    number: ValueId,
+    left: ValueId,
+    right: ValueId,
+    stores: tuple[Store, ...],
+    target: Target,
+    invariant: frozenset[int],
+) -> Iterator[Contraction]:
+    """One plan for each axis that could hold the lanes."""
+    axes, extents = value_axes(kernel), kernel.extents
+    value = kernel.values[number]
+    assert isinstance(value, Reduce)
+    kept = axes[number]
+    columns = sorted(kept & axes[right] - axes[left])
+    rows = tuple(sorted(kept & axes[left] - axes[right]))
+    depth = _depth_order(kernel, value.axes)
+    terms = math.prod(extents[axis] for axis in depth)
+    size = value.dtype.itemsize
+    row_count = math.prod(extents[axis] for axis in rows)
+    for column in columns:
+        lanes = target.lanes(value.dtype.bits)
+        if extents[column] < lanes:
+            lanes = 1 << (extents[column] - 1).bit_length()
+        if lanes < 2:
+            continue
+        tile_rows, tile_vectors = _tile(row_count, extents[column], terms, lanes, target)
+        outer = tuple(sorted(kept - set(rows) - {column}))
+        plain = _is_plain(kernel, right) and source_load(kernel, right).map.coefficients[column] == 1
+        reused = plain and source_load(kernel, right).param in invariant
+        packed = not plain or row_count >= _PACKING_ROWS or (reused and row_count >= 4)
+        block = 0
+        if terms > 2 * _DEPTH_BLOCK:
+            inner = terms // extents[depth[0]]
+            block = max(1, _DEPTH_BLOCK // inner)
+            block = 0 if block >= extents[depth[0]] else block
+        seen = min(terms, _DEPTH_BLOCK if block else terms)
+        row_block = max(1, target.l2_bytes // 2 // (seen * size * tile_rows)) * tile_rows
+        packed_outer = tuple(axis for axis in outer if axis in axes[right]) if packed else ()
+        panels = -(-extents[column] // (tile_vectors * lanes))
+        count = math.prod(extents[axis] for axis in packed_outer) * terms * panels * tile_vectors * lanes
+        yield Contraction(
+            number,
+            left,
+            right,
+            stores,
+            outer,
+            rows,
+            column,
+            depth,
+            tile_rows,
+            tile_vectors,
+            lanes,
+            packed,
+            block,
+            0 if row_block >= row_count else row_block,
+            packed_outer,
+            count * size if packed else 0,
+        )
+
+
+def _depth_order(kernel: Kernel, axes: Sequence[int]) -> tuple[int, ...]:
+    """The axes of the sum in their own order, but for a short innermost one: a long loop runs better there."""
+    order = sorted(axes)
+    if kernel.extents[order[-1]] < 8:
+        longest = max(order, key=lambda axis: kernel.extents[axis])
+        order.remove(longest)
+        order.append(longest)
+    return tuple(order)
+
+
+def _tile(rows: int, columns: int, terms: int, lanes: int, target: Target) -> tuple[int, int]:
+    """Rows and vectors of the register tile with the least estimated time."""
+    vectors = -(-columns // lanes)
+    best: tuple[float, int, int] | None = None
+    for width in range(1, min(vectors, 8) + 1):
+        for height in range(1, min(rows, 16) + 1):
+            if height * width + width + 1 > target.vector_registers:
+                break
+            cost = 0.0
+            for tiles_down, down in ((rows // height, height), (1, rows % height)):
+                for tiles_across, across in ((vectors // width, width), (1, vectors % width)):
+                    cost += tiles_down * tiles_across * _tile_cycles(down, across, terms)
+            if best is None or cost < best[0]:
+                best = (cost, height, width)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _tile_cycles(down: int, across: int, terms: int) -> float:
+    """Two multiply-adds and two loads a cycle; a chain of additions takes four cycles a term; entering a tile costs some."""
+    if not down or not across:
+        return 0.0
+    return terms * max(down * across / 2, (down + across) / 2, 4.0) + 2.0 * down * across + 30.0
+
+
+def _cost(kernel: Kernel, plan: Contraction, target: Target, invariant: frozenset[int]) -> float:
+    """Estimated cycles, to choose between axes for the lanes and between the two ways round."""
+    extents = kernel.extents
+    rows = math.prod(extents[axis] for axis in plan.rows)
+    terms = math.prod(extents[axis] for axis in plan.depth)
+    repeats = math.prod(extents[axis] for axis in plan.outer)
+    vectors = -(-extents[plan.column] // plan.lanes)
+    cost = 0.0
+    for tiles_down, down in ((rows // plan.tile_rows, plan.tile_rows), (1, rows % plan.tile_rows)):
+        for tiles_across, across in ((vectors // plan.tile_vectors, plan.tile_vectors), (1, vectors % plan.tile_vectors)):
+            cost += repeats * tiles_down * tiles_across * _tile_cycles(down, across, terms)
+    for store in plan.stores:
+        unit = store.map.coefficients[plan.column] == 1
+        cost += repeats * rows * (vectors if unit else extents[plan.column])
+    if plan.packed:
+        plain = _is_plain(kernel, plan.right)
+        load = source_load(kernel, plan.right) if plain else None
+        if load is None or load.param not in invariant:
+            unit = load is not None and load.map.coefficients[plan.column] == 1
+            moved = terms * extents[plan.column] * math.prod(extents[axis] for axis in plan.packed_outer)
+            cost += moved * (0.3 if unit else 2.0)
+    return cost
