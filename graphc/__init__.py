@@ -106,7 +106,6 @@ _LAZY: dict[str, str] = {
     "jacobian": _DSL,
     "jvp": _DSL,
     "leaky_relu": _DSL,
-    "lerp": _DSL,
     "less": _DSL,
     "less_equal": _DSL,
     "linspace": _DSL,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 
@@ -144,6 +145,12 @@ class Function:
         result: type of the result, or ``void``.
         prefix: linkage and visibility.
         attributes: attribute group or list after the parameters.
+
+    Attributes:
+        arguments: the parameters as values.
+        block: where instructions go.
+        declarations: what the body calls.
+        flags: fast-math flags of float arithmetic, with a leading space.
     """
 
     def __init__(
@@ -166,7 +173,6 @@ class Function:
         self.place(self.block)
         self.declarations: dict[str, None] = {}
         self.arguments = [Value(f"%a{number}", type_) for number, (type_, _) in enumerate(self._parameters)]
-        self.contract = ""
         self.flags = ""
 
     # -- blocks ----------------------------------------------------------------------------------------------------
@@ -219,6 +225,13 @@ class Function:
             loop.header.phis.append(f"{phi.text} = phi {phi.type} {incoming}")
         self.place(after)
         return list(updates)
+
+    @contextmanager
+    def strict(self) -> Iterator[None]:
+        """Emit without fast-math flags: for arithmetic whose point is its rounding."""
+        flags, self.flags = self.flags, ""
+        yield
+        self.flags = flags
 
     # -- instructions ----------------------------------------------------------------------------------------------
 
@@ -372,7 +385,10 @@ class Function:
 
     def render(self) -> str:
         """The definition as text."""
-        listed = ", ".join(f"{type_} {attributes + ' ' if attributes else ''}%a{number}" for number, (type_, attributes) in enumerate(self._parameters))
+        listed = ", ".join(
+            f"{type_} {attributes + ' ' if attributes else ''}%a{number}"
+            for number, (type_, attributes) in enumerate(self._parameters)
+        )
         lines = [f"define {self._prefix}{self.result} {self.name}({listed}) {self._attributes} {{"]
         for block in self.blocks:
             lines.append(f"{block.label}:")

@@ -145,7 +145,7 @@ class Evaluator:
             case Gather(param, map_, index, stride, dtype):
                 return self._gather(param, map_, self._known(index), stride, dtype)
             case Index(map_):
-                return self._positions(map_)
+                return self.positions(map_.coefficients, map_.offset)
             case Apply(op, args, dtype, attrs):
                 known = [self._known(arg) for arg in args]
                 lanes = max(value.lanes for value in known)
@@ -215,7 +215,9 @@ class Evaluator:
     def _first(self, map_: Map) -> Value:
         return self.fn.add(self.offset(map_.coefficients), integer(map_.offset))
 
-    def _positions(self, map_: Map) -> Value:
+    def positions(self, coefficients: tuple[int, ...], offset: int = 0) -> Value:
+        """An affine function of the axes as a value: i64, a vector where it moves along the lanes."""
+        map_ = Map(coefficients, offset)
         stride, lanes = self._stride(map_), self.lanes
         first = self._first(map_)
         return first if lanes is None or not stride else lane_offsets(self.fn, first, stride, lanes.count)

@@ -23,9 +23,12 @@ def dtype_expression(element: DType) -> ast.expr:
 
 
 def short_number(value: Any) -> float | int | bool:
-    """The Python number with the fewest digits that converts back to the NumPy scalar ``value``."""
+    """The Python number with the fewest digits that converts back to the NumPy scalar ``value``.
+
+    A float16 keeps all its digits, since arithmetic on it is done in float32.
+    """
     number: float | int | bool = value.item()
-    if value.dtype.kind != "f" or value.dtype.itemsize == 8 or not math.isfinite(number):
+    if value.dtype != np.float32 or not math.isfinite(number):
         return number
     # The shortest text of the narrow type, read as a double and rounded once more, could in principle be off: then all digits.
     short = float(str(value))

@@ -49,7 +49,7 @@ def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return _reduce("all", x, axis, keepdims)
 
 
-def _count(x: Tensor, axes: tuple[int, ...]) -> Tensor | int:
+def element_count(x: Tensor, axes: tuple[int, ...]) -> Tensor | int:
     """The number of elements over ``axes``: an integer, or where it is symbolic a scalar that the call computes."""
     size = product(x.shape[axis] for axis in axes)
     if isinstance(size, int):
@@ -76,7 +76,7 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     tensor = _floats(x, "mean")
     axes = normalize_axes(tensor, axis)
     wide = astype(tensor, float32) if tensor.dtype.is_half else tensor
-    return astype(divide(sum(wide, axes, keepdims), _count(wide, axes)), tensor.dtype)
+    return astype(divide(sum(wide, axes, keepdims), element_count(wide, axes)), tensor.dtype)
 
 
 def var(x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0.0) -> Tensor:
@@ -85,7 +85,7 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, correction: float = 0
     axes = normalize_axes(tensor, axis)
     wide = astype(tensor, float32) if tensor.dtype.is_half else tensor
     total = sum(square(wide - mean(wide, axes, keepdims=True)), axes, keepdims)
-    count = _count(wide, axes)
+    count = element_count(wide, axes)
     return astype(divide(total, count - correction if correction else count), tensor.dtype)
 
 

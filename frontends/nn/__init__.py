@@ -1,0 +1,68 @@
+"""Layers, losses, metrics, activations and initializers under their Keras names."""
+
+from graphc.frontends.nn import activations, initializers, losses, metrics
+from graphc.frontends.nn.conv import (
+    AveragePooling1D,
+    AveragePooling2D,
+    AveragePooling3D,
+    AvgPool1D,
+    AvgPool2D,
+    AvgPool3D,
+    Conv1D,
+    Conv2D,
+    Conv3D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    MaxPool1D,
+    MaxPool2D,
+    MaxPool3D,
+    MaxPooling1D,
+    MaxPooling2D,
+    MaxPooling3D,
+)
+from graphc.frontends.nn.core import Activation, Dense, Dropout, Embedding, Flatten, Permute, Reshape
+from graphc.frontends.nn.layer import Layer
+from graphc.frontends.nn.recurrent import GRU, LSTM, Recurrent, SimpleRNN
+from graphc.frontends.nn.wrappers import Bidirectional, Sequential
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Activation",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AveragePooling3D",
+    "AvgPool1D",
+    "AvgPool2D",
+    "AvgPool3D",
+    "Bidirectional",
+    "Conv1D",
+    "Conv2D",
+    "Conv3D",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "Layer",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPool3D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "MaxPooling3D",
+    "Permute",
+    "Recurrent",
+    "Reshape",
+    "Sequential",
+    "SimpleRNN",
+    "activations",
+    "initializers",
+    "losses",
+    "metrics",
+]

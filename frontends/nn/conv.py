@@ -17,7 +17,7 @@ from graphc.frontends.dsl.convolution import (
     max_pool,
     sizes,
 )
-from graphc.frontends.dsl.movement import reshape
+from graphc.frontends.dsl.movement import moveaxis, reshape
 from graphc.frontends.dsl.tensor import Tensor, fail
 from graphc.frontends.nn import activations
 from graphc.frontends.nn.layer import Layer, initializer_of
@@ -67,24 +67,27 @@ class _Conv(Layer):
             raise fail(GraphcValueError, "E211", message)
         channels = shape[-1] if self.data_format == "channels_last" else shape[1]
         if not isinstance(channels, int):
-            raise fail(GraphcValueError, "E214", f"{self.name}: the number of channels must have a size, got {channels}")
+            raise fail(
+                GraphcValueError, "E214", f"{self.name}: the number of channels must have a size, got {channels}"
+            )
         if channels % self.groups or self.filters % self.groups:
-            message = f"{self.name}: {channels} channels and {self.filters} filters do not divide into {self.groups} groups"
+            message = (
+                f"{self.name}: {channels} channels and {self.filters} filters do not divide into {self.groups} groups"
+            )
             raise fail(GraphcValueError, "E218", message)
         inner = channels // self.groups
-        kernel = (*self.kernel_size, inner, self.filters)
-        if self.data_format == "channels_first":
-            kernel = (self.filters, inner, *self.kernel_size)
-        self.kernel = self.add_weight("kernel", kernel, self.kernel_initializer)
+        self.kernel = self.add_weight("kernel", (*self.kernel_size, inner, self.filters), self.kernel_initializer)
         self.bias = self.add_weight("bias", (self.filters,), self.bias_initializer) if self.use_bias else None
 
     def call(self, x: Tensor) -> Tensor:
         """The convolution, the bias, the activation."""
+        last = self.data_format == "channels_last"
+        # The kernel is stored alike for both formats, as in Keras.
+        kernel = self.kernel if last else moveaxis(self.kernel, (-1, -2), (0, 1))
         result = convolution(
-            x, self.kernel, self.spatial, self.strides, self.padding, self.dilation_rate, self.groups, self.data_format
+            x, kernel, self.spatial, self.strides, self.padding, self.dilation_rate, self.groups, self.data_format
         )
         if self.bias is not None:
-            last = self.data_format == "channels_last"
             result = result + (self.bias if last else reshape(self.bias, (self.filters, *(1,) * self.spatial)))
         return self.activation(result)
 
@@ -108,7 +111,7 @@ class Conv2D(_Conv):
         groups: into how many independent parts the channels fall.
         activation: a name, a function of tensors, or None.
         use_bias: False leaves the bias out.
-        kernel_initializer: of ``<name>/kernel`` (window × input channels of a group × filters; filters first for ``channels_first``).
+        kernel_initializer: of ``<name>/kernel`` (window × input channels of a group × filters).
         bias_initializer: of ``<name>/bias`` (filters).
         input_shape: accepted as in older Keras: the shape of one sample.
         options: ``name``, ``trainable``, ``dtype``.

@@ -116,7 +116,9 @@ class Dropout(Layer):
         options: ``name``.
     """
 
-    def __init__(self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.rate = checked_rate(rate)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)

@@ -128,13 +128,20 @@ class Layer:
 
     def call(self, x: Any, *arguments: Any, **options: Any) -> Any:
         """What the layer computes."""
-        raise fail(GraphcTypeError, "E213", f"{type(self).__name__} does not say what it computes: define call(self, x)")
+        raise fail(
+            GraphcTypeError, "E213", f"{type(self).__name__} does not say what it computes: define call(self, x)"
+        )
 
     def __call__(self, x: Any, *arguments: Any, **options: Any) -> Any:
         """The layer on ``x``, a tensor or (for layers that merge) a list of tensors; makes the weights at the first call."""
         tensors = x if isinstance(x, (list, tuple)) else [x]
         if not tensors or any(not isinstance(tensor, Tensor) for tensor in tensors):
-            raise fail(GraphcTypeError, "E213", f"{self.name} takes tensors, got {type(x).__name__}", "make one with G.input or G.constant")
+            raise fail(
+                GraphcTypeError,
+                "E213",
+                f"{self.name} takes tensors, got {type(x).__name__}",
+                "make one with G.input or G.constant",
+            )
         builder = common_builder(tensors)
         with builder.scope(self.name):
             if not self.built:
@@ -160,7 +167,9 @@ def last_dim(layer: Layer, shape: tuple[Dim, ...], minimum_rank: int = 2) -> int
         raise fail(GraphcValueError, "E211", message)
     size = shape[-1]
     if not isinstance(size, int):
-        raise fail(GraphcValueError, "E214", f"{layer.name}: the last dimension must have a size, got the symbol {size}")
+        raise fail(
+            GraphcValueError, "E214", f"{layer.name}: the last dimension must have a size, got the symbol {size}"
+        )
     return size
 
 

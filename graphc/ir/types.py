@@ -283,7 +283,8 @@ def to_carrier(array: np.ndarray[Any, Any], element: DType) -> np.ndarray[Any, A
 def from_carrier(array: np.ndarray[Any, Any], element: DType) -> np.ndarray[Any, Any]:
     """The inverse of :func:`to_carrier`."""
     if element is bfloat16:
-        return (np.ascontiguousarray(array, dtype=np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+        # np.array, not ascontiguousarray: a scalar must stay a scalar.
+        return (np.array(array, dtype=np.float32, order="C").view(np.uint32) >> np.uint32(16)).astype(np.uint16)
     return np.asarray(array, dtype=element.storage)
 
 

@@ -50,7 +50,7 @@ def reshape_target(shape: Shape, wanted: Sequence[Any]) -> Shape:
 def _infer_reshape(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
     (x,) = inputs
     made = tensor_type(x.dtype, attrs["shape"])
-    if product(made.shape) is not x.size and product(made.shape) != x.size:
+    if product(made.shape) != x.size:
         raise GraphcValueError(
             "E211",
             f"cannot reshape {format_shape(x.shape)} to {format_shape(made.shape)}: {x.size} elements, not {made.size}",

@@ -142,7 +142,8 @@ def _choose(columns: Columns, candidates: Sequence[Candidate], minimum_trips: in
         waiting.extend(_spans(columns, candidate, minimum_trips, minimum_nodes))
     chosen: list[_Span] = []
     while waiting and len(chosen) < _MAXIMUM_LOOPS:
-        best = min(waiting, key=lambda span: (-(span.period * span.trips), span.period, span.start))
+        # A period and its double cover about the same; two bodies' worth of nodes speak for the shorter.
+        best = min(waiting, key=lambda span: (-(span.period * (span.trips - 2)), span.period, span.start))
         chosen.append(best)
         rest: list[_Span] = []
         for span in waiting:
@@ -187,9 +188,7 @@ def _constant_stretches(columns: Columns, candidate: Candidate, minimum_trips: i
     taken = 0
     for low, high in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         # Steps low … high are equal: trips low … high+1.
-        first = low
-        if first > taken and _may_start_earlier(table, steps, first, candidate.start, period):
-            first -= 1
+        first = low - _earlier_trips(table, steps, low, low - taken, candidate.start, period)
         count = high + 2 - first
         if count >= minimum_trips:
             result.append(_Span(candidate.start + first * period, period, count))
@@ -197,12 +196,20 @@ def _constant_stretches(columns: Columns, candidate: Candidate, minimum_trips: i
     return result
 
 
-def _may_start_earlier(table: IntArray, steps: IntArray, first: int, start: int, period: int) -> bool:
-    """Whether the trip before ``first`` differs only in what its carries read: their initial values."""
-    differing = np.flatnonzero(steps[first - 1] != steps[first])
-    lags = table[first, differing] - (start + first * period)
-    is_carry = (steps[first, differing] == period) & (lags < 0) & (lags >= -period)
-    return bool(is_carry.all())
+def _earlier_trips(table: IntArray, steps: IntArray, first: int, room: int, start: int, period: int) -> int:
+    """How many trips before ``first`` differ only in what their carries read: initial values.
+
+    A carry of lag L reads values from before the loop in its first L trips.
+    """
+    behind = (start + first * period) - table[first]
+    lag = np.where((steps[first] == period) & (behind > 0), -(-behind // period), 0)
+    for count in range(1, min(room, _MAXIMUM_LAG) + 1):
+        irregular = steps[first - count : first] != steps[first]
+        # The last irregular step of each input, counted from the new first trip.
+        last = np.where(irregular.any(axis=0), count - np.argmax(irregular[::-1], axis=0), 0)
+        if (last > np.minimum(lag, _MAXIMUM_LAG)).any():
+            return count - 1
+    return min(room, _MAXIMUM_LAG)
 
 
 def _best_rotation(columns: Columns, span: _Span) -> int:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import json
 import os
 import sys
-import warnings as python_warnings
-from collections.abc import Mapping
-from types import CodeType
+import threading
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from . import weights
+from . import weights as weight_files
 from .calls import Code, NativeCode, SourceCode
-from .errors import GraphcError, GraphcImportError, GraphcOSError, GraphcTypeError, GraphcValueError
+from .errors import GraphcImportError, GraphcOSError, GraphcTypeError, GraphcValueError
 from .model import Model
 from .spec import Spec
 
@@ -57,8 +58,9 @@ class Artifact:
     """An opened artifact folder.
 
     Args:
+        package: the name under which its ``__init__.py`` is being imported.
         folder: where it lies.
-        build: the build that the folder's ``__init__.py`` belongs to; None where that file is not asked.
+        build: the build that ``__init__.py`` belongs to.
 
     Raises:
         GraphcImportError: not an artifact (E560), damaged (E561), files of different builds (E562), a processor feature is missing
@@ -71,17 +73,17 @@ class Artifact:
         code: ready to run.
     """
 
-    def __init__(self, folder: str, build: str | None = None) -> None:
+    def __init__(self, package: str, folder: str, build: str) -> None:
         self.folder = os.path.abspath(folder)
         self.manifest = read_manifest(self.folder)
-        if build is not None and build != self.manifest["build"]:
+        if build != self.manifest["build"]:
             raise self._error(
                 "E562", f"__init__.py is of build {build[:12]}, {MANIFEST} of build {self.manifest['build'][:12]}"
             )
         self.spec = Spec.from_json(self.manifest["model"])
         self._check_platform()
         self._warn_of_edits()
-        self.code = self._load_code()
+        self.code = self._load_code(package)
 
     def initial(self, seed: int | None) -> Mapping[str, Array]:
         """The states as the artifact was saved with them; there is nothing here to make others with."""
@@ -93,8 +95,8 @@ class Artifact:
         path = os.path.join(self.folder, WEIGHTS)
         if digest(data) != self.manifest["files"].get(WEIGHTS):
             raise self._foreign_weights(data, path)
-        tensors, _ = weights.decode(data, path)
-        return weights.select(tensors, self.spec.states, path)
+        tensors, _ = weight_files.decode(data, path)
+        return weight_files.select(tensors, self.spec.states, path)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -103,7 +105,7 @@ class Artifact:
 
     def _foreign_weights(self, data: bytes, path: str) -> GraphcImportError:
         try:
-            _, metadata = weights.decode(data, path)
+            _, metadata = weight_files.decode(data, path)
         except GraphcValueError as fault:
             return self._error("E561", f"{WEIGHTS} is damaged: {fault.message}")
         build = metadata.get("graphc_build", self.manifest["build"])
@@ -133,12 +135,12 @@ class Artifact:
         for name, expected in self.manifest["files"].items():
             if name.endswith(".py") and digest(self._read(name)) != expected:
                 message = f"{os.path.join(self.folder, name)} is not as graphc generated it [E573]"
-                python_warnings.warn(message, UserWarning, stacklevel=4)
+                warnings.warn(message, UserWarning, stacklevel=4)
 
-    def _load_code(self) -> Code:
+    def _load_code(self, package: str) -> Code:
         native = self.manifest["native"]
         if native is None:
-            return SourceCode(self._load_source("_model.py"))
+            return SourceCode(self._load_source(package))
         name = native["file"]
         data = self._read(name)
         if digest(data) != self.manifest["files"].get(name):
@@ -150,31 +152,21 @@ class Artifact:
             raise self._error("E561", f"{name} cannot be loaded: {fault}") from fault
         return NativeCode(functions, native["arena_bytes"], library)
 
-    def _load_source(self, name: str) -> dict[str, Any]:
-        path = os.path.join(self.folder, name)
+    def _load_source(self, package: str) -> dict[str, Any]:
         try:
-            code: CodeType = compile(self._read(name), path, "exec", dont_inherit=True)
-            return run_source(code, f"{self.spec.name}._model", [entry.name for entry in self.spec.entries])
-        except GraphcError:
-            raise
-        except Exception as fault:
-            raise self._error("E561", f"{name} is damaged: {fault}") from fault
+            module = importlib.import_module(f"{package}._model")
+            return {entry.name: getattr(module, entry.name) for entry in self.spec.entries}
+        except Exception as fault:  # whatever a damaged file may raise
+            raise self._error("E561", f"_model.py is damaged: {fault}") from fault
 
     def _read(self, name: str) -> bytes:
         try:
-            return weights.read_bytes(os.path.join(self.folder, name))
+            return weight_files.read_bytes(os.path.join(self.folder, name))
         except GraphcOSError as fault:
             raise self._error("E561", f"{name} is missing: {fault.message}") from fault
 
     def _error(self, code: str, message: str, hint: str = _RECOMPILE) -> GraphcImportError:
         return GraphcImportError(code, f"{self.folder}: {message}", hint=hint)
-
-
-def run_source(code: CodeType, name: str, entries: list[str]) -> dict[str, Any]:
-    """Run a module of generated source, and give its entry points."""
-    namespace: dict[str, Any] = {"__name__": name, "__builtins__": __builtins__}
-    exec(code, namespace)
-    return {entry: namespace[entry] for entry in entries}
 
 
 def read_manifest(folder: str) -> dict[str, Any]:
@@ -185,7 +177,7 @@ def read_manifest(folder: str) -> dict[str, Any]:
     """
     path = os.path.join(folder, MANIFEST)
     try:
-        data = weights.read_bytes(path)
+        data = weight_files.read_bytes(path)
     except GraphcOSError as fault:
         raise GraphcImportError(
             "E560", f"{folder} is not an artifact: {fault.message}", hint="graphc compile makes one"
@@ -241,15 +233,20 @@ def _processor_flags() -> frozenset[str] | None:
     return None
 
 
+_default_lock = threading.Lock()
+
+
 class ArtifactModel(Model):
     """Base of the class ``Model`` in an artifact.
 
     Attributes:
         artifact: the folder it was made from; set in the artifact's ``__init__.py``.
+        _reopen: how to make an equal model where the artifact is not imported by name; set by graphc's loader.
     """
 
     artifact: Artifact
     _default: ArtifactModel | None = None
+    _reopen: Callable[[str, Mapping[str, Array]], ArtifactModel] | None = None
 
     def __init__(self) -> None:
         artifact = self.artifact
@@ -265,6 +262,8 @@ class ArtifactModel(Model):
         return cls._default
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._reopen is not None:
+            return self._reopen, (self.artifact.folder, self._snapshot())
         module = sys.modules.get(type(self).__module__)
         if getattr(module, "Model", None) is not type(self):
             raise GraphcTypeError("E455", f"{self.spec.name} cannot be pickled: its module is not importable by name")

@@ -75,8 +75,9 @@ class EntrySpec:
     @property
     def signature(self) -> str:
         """The entry point as one line for people."""
-        inputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.inputs)
-        outputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.outputs)
+        inputs, outputs = (
+            ", ".join(f"{_shown(tensor.name)}: {tensor}" for tensor in group) for group in (self.inputs, self.outputs)
+        )
         if len(self.outputs) == 1:
             outputs = str(self.outputs[0])
         return f"{self.name}({inputs}) -> {outputs or 'None'}"
@@ -134,6 +135,11 @@ def _fields(data: Any, **kinds: type) -> list[Any]:
     if any(type(value) is not kind for value, kind in zip(values, kinds.values(), strict=True)):
         raise _damaged(data)
     return values
+
+
+def _shown(name: str) -> str:
+    """A name from outside, as it may stand on one line of text."""
+    return name if name.isidentifier() else ascii(name)
 
 
 def _damaged(data: Any) -> GraphcImportError:

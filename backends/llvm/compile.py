@@ -1,0 +1,116 @@
+"""From a Program to object code, and object code into this process."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+
+from graphc.backends.llvm.codegen import emit_module
+from graphc.backends.llvm.host import initialize
+from graphc.errors import GraphcRuntimeError
+from graphc.kernel.program import Program
+from graphc.kernel.target import Target
+
+ENTRY_TYPE = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
+)
+"""``int32_t entry(const void *const *inputs, void *const *outputs, void *const *states, void *arena, int64_t *error)``."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """Compiled code.
+
+    Attributes:
+        ir: the module as LLVM IR text, before optimisation.
+        object_bytes: the relocatable object file.
+        exports: entry name → exported symbol.
+        arena_bytes: memory a call needs, aligned to 64; what the program plans plus scratch of the schedules.
+        target: what it was compiled for.
+    """
+
+    ir: str
+    object_bytes: bytes
+    exports: Mapping[str, str]
+    arena_bytes: int
+    target: Target
+
+
+def compile_program(program: Program, target: Target, prefix: str, *, fast_math: bool = False) -> Native:
+    """Compile a program for a target.
+
+    Args:
+        program: lowered entry points.
+        target: the machine, see :func:`graphc.backends.llvm.host.host_target`.
+        prefix: exported functions are called ``PREFIX_ENTRY``; a C identifier.
+        fast_math: allow re-association, approximate division and contraction everywhere.
+    """
+    module = emit_module(program, target, prefix, fast_math=fast_math)
+    return Native(module.ir, object_code(module.ir, target), module.exports, module.arena_bytes, target)
+
+
+def object_code(ir: str, target: Target) -> bytes:
+    """Optimise LLVM IR text and generate position-independent object code."""
+    initialize(target.triple)
+    machine = llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small"
+    )
+    module = llvm.parse_assembly(ir)
+    try:
+        _optimise(module, machine)
+        return bytes(machine.emit_object(module))
+    finally:
+        module.close()
+        machine.close()
+
+
+def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+    """LLVM's own pipeline, without what the schedules have done already: vectorising and unrolling."""
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = False
+    options.slp_vectorization = False
+    options.loop_interleaving = False
+    options.loop_unrolling = False
+    builder = llvm.create_pass_builder(machine, options)
+    try:
+        builder.getModulePassManager().run(module, builder)
+    finally:
+        builder.close()
+
+
+class Loaded(Mapping[str, ctypes._CFuncPtr]):
+    """Entry points of object code that lives in this process; the code is freed with the object."""
+
+    def __init__(self, native: Native) -> None:
+        initialize(native.target.triple)
+        triple, target = native.target.triple, native.target
+        machine = llvm.Target.from_triple(triple).create_target_machine(cpu=target.cpu, features=target.features)
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(native.object_bytes))
+        self._engine.finalize_object()
+        self._functions: dict[str, ctypes._CFuncPtr] = {}
+        for name, exported in native.exports.items():
+            address = self._engine.get_function_address(exported)
+            if not address:
+                raise GraphcRuntimeError("E960", f"the compiled object has no symbol {exported!r}")
+            function = ENTRY_TYPE(address)
+            # A caller may keep the function alone: it keeps the code.
+            function.owner = self._engine  # type: ignore[attr-defined]
+            self._functions[name] = function
+
+    def __getitem__(self, name: str) -> ctypes._CFuncPtr:
+        return self._functions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+
+def load_in_process(native: Native) -> Loaded:
+    """Entry name → function of :data:`ENTRY_TYPE`, running the very bytes of ``native.object_bytes``."""
+    return Loaded(native)

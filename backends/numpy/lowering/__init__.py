@@ -1,0 +1,1 @@
+"""How each op becomes a NumPy expression: one table of rules, by topic."""

@@ -1,0 +1,56 @@
+"""Metrics under their Keras names: scalars that say how good predictions are; they have no derivative."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.errors import GraphcValueError
+from graphc.frontends.dsl.movement import squeeze
+from graphc.frontends.dsl.reductions import argmax, mean
+from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
+
+
+def _share(hits: Tensor) -> Tensor:
+    return mean(hits.astype("float32"))
+
+
+def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
+    """The share of predictions on the target's side of ``threshold``; targets are 0 and 1."""
+    common_builder((y_true, y_pred))
+    prediction = as_tensor(y_pred)
+    truth = as_tensor(y_true).astype(prediction.dtype)
+    if truth.ndim == prediction.ndim - 1 and prediction.shape[-1] == 1:
+        prediction = squeeze(prediction, -1)
+    if truth.shape != prediction.shape:
+        message = f"targets of shape {truth.shape} do not fit predictions of shape {prediction.shape}"
+        raise fail(GraphcValueError, "E211", message, None, truth, prediction)
+    return _share((prediction > threshold) == (truth > 0.5))
+
+
+def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
+    """The share of samples whose largest score stands where the one-hot target is largest."""
+    common_builder((y_true, y_pred))
+    return _share(argmax(y_true, axis=-1) == argmax(y_pred, axis=-1))
+
+
+def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
+    """The share of samples whose largest score stands at the integer target."""
+    common_builder((y_true, y_pred))
+    prediction = as_tensor(y_pred)
+    target = as_tensor(y_true)
+    if target.ndim == prediction.ndim and target.shape[-1] == 1:
+        target = squeeze(target, -1)
+    if target.shape != prediction.shape[:-1]:
+        message = f"targets of shape {target.shape} do not fit predictions of shape {prediction.shape}"
+        raise fail(GraphcValueError, "E211", message, None, target, prediction)
+    return _share(target.astype("int64") == argmax(prediction, axis=-1))
+
+
+def accuracy(y_true: Any, y_pred: Any) -> Tensor:
+    """The accuracy that fits the shapes: sparse for integer targets without a class axis, categorical, or binary for one score."""
+    truth, prediction = as_tensor(y_true), as_tensor(y_pred)
+    if prediction.ndim < 2 or prediction.shape[-1] == 1:
+        return binary_accuracy(truth, prediction)
+    if truth.ndim == prediction.ndim and truth.shape[-1] != 1:
+        return categorical_accuracy(truth, prediction)
+    return sparse_categorical_accuracy(truth, prediction)

@@ -1,0 +1,205 @@
+"""``NAME.h``: the entry points of a shared object for programs in C and C++."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from graphc.artifact.runtime.spec import EntrySpec, Spec, TensorSpec
+from graphc.artifact.runtime.weights import layout
+from graphc.artifact.spec import NativeBuild
+
+_C_TYPES = {
+    "bool": "uint8_t",
+    "int8": "int8_t",
+    "int32": "int32_t",
+    "int64": "int64_t",
+    "uint8": "uint8_t",
+    "float16": "uint16_t",
+    "bfloat16": "uint16_t",
+    "float32": "float",
+    "float64": "double",
+}
+
+_HELPERS = """\
+/* Memory of one model: its states, in the code's order, and a workspace.  Calls that only read may share the states, each with
+ * an arena of its own; a call that updates states must run alone. */
+typedef struct @_model {
+    void *states[@_STATES + 1];
+    void *arena;
+    void *memory; /* what was allocated */
+} @_model;
+
+/* Allocates the memory of a model, all states zero.  Returns 0, or -1 where there is none. */
+static inline int @_open(@_model *model)
+{
+    static const size_t offsets[@_STATES + 1] = {@STATE_OFFSETS@};
+    size_t i;
+    char *start;
+    model->memory = calloc(1, (size_t)@_MEMORY_BYTES + (size_t)@_ARENA_BYTES + 2 * 64);
+    if (model->memory == NULL)
+        return -1;
+    start = (char *)model->memory + (64 - (uintptr_t)model->memory % 64);
+    for (i = 0; i <= @_STATES; i++)
+        model->states[i] = start + offsets[i];
+    model->arena = start + @_MEMORY_BYTES;
+    return 0;
+}
+
+/* Frees the memory of a model. */
+static inline void @_close(@_model *model)
+{
+    free(model->memory);
+    model->memory = NULL;
+}
+
+/* Reads all states from weights.safetensors, or from a file that save_weights wrote.  Returns 0, or -1 where the file cannot be read or
+ * is not one of this model. */
+static inline int @_load_weights(@_model *model, FILE *file)
+{
+    static const size_t sizes[@_STATES + 1] = {@STATE_SIZES@};
+    static const size_t offsets[@_STATES + 1] = {@WEIGHT_OFFSETS@};
+    unsigned char length[8];
+    uint64_t header = 0;
+    long start;
+    size_t i;
+    if (fseek(file, 0, SEEK_SET) != 0 || fread(length, 1, 8, file) != 8)
+        return -1;
+    for (i = 8; i-- > 0;)
+        header = header << 8 | length[i];
+    if (header > 100000000)
+        return -1;
+    start = 8 + (long)header;
+    if (fseek(file, 0, SEEK_END) != 0 || ftell(file) - start != @_WEIGHT_BYTES)
+        return -1;
+    for (i = 0; i < @_STATES; i++)
+        if (fseek(file, start + (long)offsets[i], SEEK_SET) != 0 ||
+            fread(model->states[i], 1, sizes[i], file) != sizes[i])
+            return -1;
+    return 0;
+}
+"""
+
+
+def c_header(spec: Spec, build: NativeBuild, version: str, weights_data_offset: int) -> str:
+    """The text of the header.
+
+    Args:
+        spec: the model, under the artifact's name.
+        build: its code.
+        version: of graphc.
+        weights_data_offset: where the tensors begin in the artifact's ``weights.safetensors``.
+    """
+    name = spec.name
+    lines = [
+        f"/* {name}: a model compiled by graphc {version}.  For C99 and C++11.",
+        " *",
+        *(f" * {_comment(entry.signature)}" for entry in spec.entries),
+        " *",
+        " * Tensors are row-major and contiguous; float16 and bfloat16 are raw bits in uint16_t, bool is a byte that is 0 or 1. */",
+        f"#ifndef GRAPHC_{name}_H",
+        f"#define GRAPHC_{name}_H",
+        "",
+        *(f"#include <{header}>" for header in ("stddef.h", "stdint.h", "stdio.h", "stdlib.h")),
+        "",
+        "#ifdef __cplusplus",
+        'extern "C" {',
+        "#endif",
+        "",
+        f"#define {name}_ARENA_BYTES {build.arena_bytes}",
+        f"#define {name}_STATES {len(spec.states)}",
+        f"#define {name}_MEMORY_BYTES {_memory_offsets(spec.states)[-1]}",
+        "/* weights.safetensors: where its tensors begin, and their bytes together. */",
+        f"#define {name}_WEIGHTS_OFFSET {weights_data_offset}",
+        f"#define {name}_WEIGHT_BYTES {sum(state.nbytes for state in spec.states)}",
+        "",
+        *_states(spec),
+        "/* Each entry point: inputs, outputs and states are arrays of pointers in the orders below; arena is ARENA_BYTES bytes aligned to 64.",
+        " * Returns 0, or 1 where an index in the data is out of range: error[0..3] are then the number of the check, the position, the",
+        " * index and the limit, and no state has changed. */",
+        *(line for entry in spec.entries for line in _entry(spec, entry, build)),
+        _helpers(spec),
+        "#ifdef __cplusplus",
+        "}",
+        "#endif",
+        "#endif",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def identifiers(names: Iterable[str]) -> list[str]:
+    """Names from outside as distinct parts of C identifiers."""
+    used: set[str] = set()
+    result = []
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
+        candidate, number = plain, 2
+        while candidate in used:
+            candidate, number = f"{plain}_{number}", number + 1
+        used.add(candidate)
+        result.append(candidate)
+    return result
+
+
+def _states(spec: Spec) -> list[str]:
+    """An index for each state, and where its bytes lie among the weights."""
+    if not spec.states:
+        return []
+    lines = ["/* States: their positions in the array of states, and their byte offsets behind WEIGHTS_OFFSET. */"]
+    offsets = _weight_offsets(spec.states)
+    for index, (state, plain) in enumerate(zip(spec.states, identifiers(s.name for s in spec.states), strict=True)):
+        lines.append(f"#define {spec.name}_STATE_{plain} {index} /* {_comment(repr(state.name))}: {state} */")
+        lines.append(f"#define {spec.name}_OFFSET_{plain} {offsets[index]}")
+    return [*lines, ""]
+
+
+def _entry(spec: Spec, entry: EntrySpec, build: NativeBuild) -> list[str]:
+    symbol = build.symbol(entry.name)
+    wanted = f"{spec.name}_{entry.name}"
+    lines = [
+        f"/* {_comment(entry.signature)} */",
+        f"int32_t {symbol}(const void *const *inputs, void *const *outputs, void *const *states, void *arena, int64_t *error);",
+    ]
+    if symbol != wanted:
+        lines.append(f"#define {wanted} {symbol}")
+    for kind, tensors in (("INPUT", entry.inputs), ("OUTPUT", entry.outputs)):
+        lines.append(f"#define {wanted}_{kind}S {len(tensors)}")
+        for index, (tensor, plain) in enumerate(zip(tensors, identifiers(t.name for t in tensors), strict=True)):
+            size = tensor.nbytes // tensor.storage.itemsize
+            lines.append(f"#define {wanted}_{kind}_{plain} {index} /* {_comment(repr(tensor.name))}: {tensor} */")
+            lines.append(f"#define {wanted}_SIZE_OF_{kind}_{plain} {size} /* elements of type {_C_TYPES[tensor.dtype]} */")
+    return [*lines, ""]
+
+
+def _helpers(spec: Spec) -> str:
+    tables = {
+        "@STATE_OFFSETS@": _memory_offsets(spec.states),
+        "@STATE_SIZES@": [*(state.nbytes for state in spec.states), 0],
+        "@WEIGHT_OFFSETS@": [*_weight_offsets(spec.states), 0],
+    }
+    text = _HELPERS
+    for mark, numbers in tables.items():
+        text = text.replace(mark, ", ".join(map(str, numbers)))
+    return text.replace("@_", f"{spec.name}_")
+
+
+def _memory_offsets(states: Sequence[TensorSpec]) -> list[int]:
+    """Where each state begins in a model's memory, aligned to 64, and behind them the end."""
+    offsets = [0]
+    for state in states:
+        offsets.append(offsets[-1] + -(-state.nbytes // 64) * 64)
+    return offsets
+
+
+def _weight_offsets(states: Sequence[TensorSpec]) -> list[int]:
+    """Where each state's bytes begin behind the header of a weights file."""
+    offsets, position = {}, 0
+    for state in layout(states):
+        offsets[state.name] = position
+        position += state.nbytes
+    return [offsets[state.name] for state in states]
+
+
+def _comment(text: str) -> str:
+    """Text that cannot end a comment, in ASCII."""
+    return text.encode("ascii", "backslashreplace").decode("ascii").replace("*/", "* /").replace("/*", "/ *")

@@ -1,0 +1,153 @@
+"""From what the compiler made to what the runtime and the writer need."""
+
+from __future__ import annotations
+
+import keyword
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphc.artifact.runtime.model import Model
+from graphc.artifact.runtime.spec import EntrySpec, Spec, TensorSpec
+from graphc.errors import GraphcValueError, Location
+from graphc.ir.graph import Graph, Module
+from graphc.ir.types import TensorType
+from graphc.kernel.loopir import Intrinsic
+from graphc.kernel.program import Call, Loop, Program, Step
+from graphc.kernel.target import Target
+
+LONGEST_NAME = 100
+
+# What a compiled model, an artifact's module and its C header have under a name of their own.
+_PYTHON_NAMES = {name for name in dir(Model) if not name.startswith("_")}
+_PYTHON_NAMES |= {"Model", "artifact", "default", "module", "parameters", "save", "source", "spec"}
+_C_NAMES = {"ARENA_BYTES", "MEMORY_BYTES", "STATES", "WEIGHTS_OFFSET", "WEIGHT_BYTES", "close", "model", "open"}
+_RESERVED = _PYTHON_NAMES | _C_NAMES
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+@dataclass(frozen=True)
+class NativeBuild:
+    """Native code of a program, and what it needs to run.
+
+    Attributes:
+        prefix: the function of an entry point is called ``PREFIX_ENTRY``.
+        arena_bytes: workspace of a call.
+        target: the processors it runs on.
+        functions: entry point → the loaded function, callable through ctypes with five pointers.
+        link: (soname, exports) → the bytes of a shared object.
+        source: the code for people: LLVM IR.
+        owner: whatever must stay alive while the functions are used.
+        backend: who made it.
+    """
+
+    prefix: str
+    arena_bytes: int
+    target: Target
+    functions: Mapping[str, Callable[..., Any]]
+    link: Callable[[str, Sequence[str]], bytes]
+    source: str = ""
+    owner: object = field(default=None, repr=False)
+    backend: str = "llvm"
+
+    def symbol(self, entry: str) -> str:
+        """The exported name of an entry point's function."""
+        return f"{self.prefix}_{entry}"
+
+
+@dataclass(frozen=True)
+class SourceBuild:
+    """A module of Python source that imports numpy only; its functions have the names of the entry points.
+
+    Attributes:
+        source: the text.
+        backend: who made it.
+    """
+
+    source: str
+    backend: str = "numpy"
+
+
+Build = NativeBuild | SourceBuild
+
+
+def model_spec(module: Module, program: Program | None = None) -> Spec:
+    """What the runtime needs to know of a model.
+
+    Args:
+        module: the compiled module; its order of states is the code's.
+        program: where native code was made, the program it was made from.
+
+    Raises:
+        GraphcValueError: an entry point's name cannot be a method's (E108), or a shape is symbolic (E340).
+    """
+    entries = []
+    for name, graph in module.entries.items():
+        check_entry_name(name)
+        checks = () if program is None else tuple(_describe_checks(program, name))
+        entries.append(
+            EntrySpec(
+                name,
+                tuple(_tensor(input_name, type_) for input_name, type_ in module.input_types(name).items()),
+                tuple(_tensor(output_name, node.tensor) for output_name, node in graph.outputs),
+                _updated(graph),
+                checks,
+            )
+        )
+    states = tuple(_tensor(name, state.type) for name, state in module.states.items())
+    return Spec(module.name, tuple(entries), states)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a package, a C identifier and a file at once.
+
+    Raises:
+        GraphcValueError: E108.
+    """
+    rule = f"a name is a Python identifier of ASCII letters, digits and _, no keyword, at most {LONGEST_NAME} characters"
+    if not _IDENTIFIER.match(name) or keyword.iskeyword(name) or len(name) > LONGEST_NAME:
+        raise GraphcValueError("E108", f"an artifact cannot be called {name[:LONGEST_NAME]!r}", hint=rule)
+
+
+def check_entry_name(name: str) -> None:
+    """Refuse what cannot be the name of a method and of a C function.
+
+    Raises:
+        GraphcValueError: E108.
+    """
+    check_name(name)
+    if name in _RESERVED or name.startswith("_"):
+        raise GraphcValueError(
+            "E108", f"an entry point cannot be called {name!r}", hint="a compiled model uses that name for something else"
+        )
+
+
+def _tensor(name: str, type_: TensorType) -> TensorSpec:
+    return TensorSpec(name, type_.dtype.name, type_.static_shape)
+
+
+def _updated(graph: Graph) -> tuple[str, ...]:
+    return tuple(variable.attrs["state"].name for variable, _ in graph.updates)
+
+
+def _describe_checks(program: Program, name: str) -> Iterator[str]:
+    """For each index check of an entry point, in the order in which they stand in its steps, what is indexed and where."""
+    pending: list[Step] = list(reversed(program.entries[name].steps))
+    while pending:
+        step = pending.pop()
+        if isinstance(step, Loop):
+            pending.extend(reversed(step.body))
+        elif isinstance(step, Call):
+            kernel = program.kernels[step.kernel]
+            if isinstance(kernel, Intrinsic) and kernel.intrinsic == "check_index":
+                yield _described(step.note or "an index", step.location)
+
+
+def _described(note: str, location: Location | None) -> str:
+    """The folder of the user's file is left out: the same model compiled elsewhere gives the same bytes."""
+    if location is None:
+        return note
+    return f"{note} ({posixpath.basename(location.file.replace(chr(92), '/'))}:{location.line})"
