@@ -34,8 +34,8 @@ _SELU_SCALE = 1.0507009873554805
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))) over ``axis``, without overflow.
 
-    The largest element is subtracted first; where it is infinite, 0 takes its place, so a row of -inf gives -inf and a row with +inf gives
-    +inf rather than NaN.
+    The largest element is subtracted first; where it is infinite, 0 takes its place, so a row of -inf gives -inf and a
+    row with +inf gives +inf rather than NaN.
     """
     tensor = as_tensor(x)
     axes = normalize_axes(tensor, axis)

@@ -16,8 +16,7 @@ Sizes = int | Sequence[int]
 """One size for every spatial axis, or one each."""
 
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
-"""``"valid"`` (none), ``"same"`` (as many windows as stride 1 would give elements, divided by the stride), one count, a count an axis, or
-(low, high) an axis."""
+"""``"valid"`` (none), ``"same"`` (ceil(length / stride) windows), one count, a count an axis, or (low, high) an axis."""
 
 _FORMATS = ("channels_last", "channels_first")
 
@@ -207,7 +206,10 @@ def conv1d(
     groups: int = 1,
     data_format: str = "channels_last",
 ) -> Tensor:
-    """As :func:`conv2d` over one axis: data ``NWC`` with kernel ``WIO``, or ``NCW`` with ``OIW``; padding may also be ``"causal"``."""
+    """As :func:`conv2d` over one axis: data ``NWC`` with kernel ``WIO``, or ``NCW`` with ``OIW``.
+
+    Padding may also be ``"causal"``.
+    """
     return convolution(x, kernel, 1, strides, padding, dilation, groups, data_format)
 
 
@@ -278,7 +280,8 @@ def conv2d_transpose(
 
     Args:
         x: as in conv2d.
-        kernel: that of the conv2d it transposes: ``HWIO`` (or ``OIHW``) where O counts the channels of ``x`` and I those of the result.
+        kernel: that of the conv2d it transposes: ``HWIO`` (or ``OIHW``) where O counts the channels of ``x`` and I
+            those of the result.
         strides: distance between the windows of the result.
         padding: how much is cut from each side of the result; ``"same"`` gives length · stride.
         dilation: distance between the taps of a window.

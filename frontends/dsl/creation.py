@@ -14,7 +14,7 @@ from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, fail
 from graphc.ir.builder import Builder
 from graphc.ir.dim import Dim
 from graphc.ir.node import Node
-from graphc.ir.state import Initial, State
+from graphc.ir.state import State
 from graphc.ir.types import DType, TensorType, bfloat16, float32, int64, tensor_type
 from graphc.ir.types import dtype as to_dtype
 
@@ -49,8 +49,8 @@ def parameter(
 
     Args:
         name: unique in the model; ``/`` separates levels, as in ``lstm/kernel``.
-        init: an array or a number, an initializer of ``graphc.nn.initializers`` or its name, or a function of (type, seed).  None is
-            ``glorot_uniform`` for two dimensions and more, zeros otherwise.
+        init: an array or a number, an initializer of ``graphc.nn.initializers`` or its name, or a function of (type,
+            seed).  None is ``glorot_uniform`` for two dimensions and more, zeros otherwise.
         shape: needed unless ``init`` is an array; with a number the default is a scalar.
         dtype: of the variable, whatever that of ``init``.
         trainable: False freezes it.
@@ -103,7 +103,7 @@ def state(
 def _state_from_value(name: str, init: Any, shape: Any, dtype: Any, role: str, trainable: bool) -> State:
     # A constant checks the value and converts it, half dtypes included.
     value = as_tensor(init, None if dtype is None else to_dtype(dtype)).node.attrs["value"]
-    initial: Initial = value.array
+    initial: np.ndarray[Any, Any] = value.array
     if shape is not None and value.array.shape != checked_shape(shape):
         if value.array.shape:
             message = (
@@ -115,7 +115,10 @@ def _state_from_value(name: str, init: Any, shape: Any, dtype: Any, role: str, t
 
 
 def constant(value: Any, dtype: DType | str | type | None = None) -> Tensor:
-    """A constant.  NumPy's arrays keep their dtype; Python's floats are float32, its integers int64; NaN and infinities stay as they are."""
+    """A constant.  NumPy's arrays keep their dtype.
+
+    Python's floats are float32, its integers int64; NaN and infinities stay as they are.
+    """
     return as_tensor(value, None if dtype is None else to_dtype(dtype))
 
 
@@ -170,7 +173,10 @@ def _iota(shape: tuple[Dim, ...], axis: int, dtype: DType) -> Tensor:
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: DType | str | type | None = None) -> Tensor:
-    """start, start + step, … before ``stop``; numbers must be known while the graph is built, but a lone ``stop`` may be a dimension."""
+    """start, start + step, … before ``stop``.
+
+    Numbers must be known while the graph is built, but a lone ``stop`` may be a dimension.
+    """
     if stop is None:
         start, stop = 0, start
     if start == 0 and step == 1 and not isinstance(stop, (int, float, np.number)):

@@ -53,13 +53,13 @@ def pointwise(
 def custom_gradient(function: Callable[..., Tensor], gradient: Callable[..., Any]) -> Callable[..., Tensor]:
     """``function`` with ``gradient`` in place of its own derivative.
 
-    Both are built from their arguments alone: a tensor from outside is an error (E223), so pass parameters as arguments.  ``gradient`` is made of
-    graph functions, hence derivatives of higher order go through it.
+    Both are built from their arguments alone: a tensor from outside is an error (E223), so pass parameters as
+    arguments.  ``gradient`` is made of graph functions, hence derivatives of higher order go through it.
 
     Args:
         function: tensors → one tensor.
-        gradient: (the tensors, the value, the cotangent of the value) → the cotangent of each tensor, None for zero; one alone where there is
-            one tensor.
+        gradient: (the tensors, the value, the cotangent of the value) → the cotangent of each tensor, None for zero;
+            one alone where there is one tensor.
 
     Returns:
         A function of tensors.

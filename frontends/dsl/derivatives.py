@@ -31,7 +31,7 @@ def _flattened(value: Any, what: str) -> tuple[list[Tensor], Structure]:
         return _checked(list(value.values()), what), lambda results: dict(zip(names, results, strict=True))
     if isinstance(value, (list, tuple)):
         kind = type(value) if type(value) in (list, tuple) else tuple
-        return _checked(list(value), what), lambda results: kind(results)
+        return _checked(list(value), what), kind
     raise fail(
         GraphcTypeError,
         "E225",
@@ -63,7 +63,8 @@ def grad(output: Tensor, wrt: Any) -> Any:
         The derivatives in the same form.  A tensor that ``output`` does not depend on has the gradient zero.
 
     Raises:
-        GraphcTypeError: E225, ``output`` is not floating-point, or depends on ``wrt`` only through operations that have no derivative.
+        GraphcTypeError: E225, ``output`` is not floating-point, or depends on ``wrt`` only through operations that have
+            no derivative.
         GraphcValueError: E225, ``output`` is not a scalar.
     """
     if not isinstance(output, Tensor):
@@ -81,7 +82,7 @@ def grad(output: Tensor, wrt: Any) -> Any:
 
 
 def _check_connected(output: Tensor, wrt: Sequence[Node]) -> None:
-    """Complain where ``output`` depends on ``wrt``, but only through operations like ``floor``, ``argmax`` or a comparison.
+    """Complain where ``output`` depends on ``wrt``, but only through the likes of ``floor``, ``argmax`` or a comparison.
 
     ``stop_gradient`` is meant: what lies behind it does not count as a dependence.
     """
@@ -169,7 +170,10 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
 
 
 def hvp(output: Tensor, wrt: Any, vectors: Any) -> Any:
-    """The Hessian of a scalar times ``vectors``, by forward mode over the gradient; the Hessian itself is never made."""
+    """The Hessian of a scalar times ``vectors``, by forward mode over the gradient.
+
+    The Hessian itself is never made.
+    """
     return jvp(grad(output, wrt), wrt, vectors)
 
 
@@ -181,7 +185,8 @@ def jacobian(output: Tensor, wrt: Tensor) -> Tensor:
     rows, columns = (_static_size(tensor) for tensor in (output, wrt))
     shape = (*output.shape, *wrt.shape)
     if min(rows, columns) > MAXIMUM_ROWS:
-        message = f"the Jacobian of {output.shape} by {wrt.shape} needs {min(rows, columns)} derivatives, the limit is {MAXIMUM_ROWS}"
+        needed = f"the Jacobian of {output.shape} by {wrt.shape} needs {min(rows, columns)} derivatives"
+        message = f"{needed}, the limit is {MAXIMUM_ROWS}"
         raise fail(GraphcValueError, "E225", message, "use vjp, jvp or hvp", output)
     if not rows or not columns:
         return Tensor(reverse.zeros(output.builder, output.node.tensor.with_shape(shape)), output.builder)

@@ -27,8 +27,9 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     """NumPy's einsum: products summed over the letters that the output lacks.
 
     Args:
-        subscripts: such as ``"ij,jk->ik"``.  Without ``->`` the output has the letters that occur once, in alphabetical order.  A letter that
-            stands twice in one operand takes its diagonal; ``...`` stands for leading axes, which broadcast.
+        subscripts: such as ``"ij,jk->ik"``.  Without ``->`` the output has the letters that occur once, in alphabetical
+            order.  A letter that stands twice in one operand takes its diagonal; ``...`` stands for leading axes, which
+            broadcast.
         operands: one tensor a term.
 
     Raises:
@@ -130,7 +131,7 @@ def _sizes(tensors: Sequence[Tensor], terms: Sequence[Labels]) -> dict[int, Dim]
 
 
 def _prepared(tensor: Tensor, labels: Labels, sizes: dict[int, Dim]) -> tuple[Tensor, Labels]:
-    """One operand with every label once: diagonals taken, axes of length 1 dropped where the label is longer elsewhere."""
+    """One operand with every label once: diagonals taken, axes of length 1 dropped where others have more."""
     labels = list(labels)
     for label in sorted({label for label in labels if labels.count(label) > 1}):
         while labels.count(label) > 1:

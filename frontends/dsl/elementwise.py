@@ -18,7 +18,7 @@ def _float_unary(op: str, x: Any) -> Tensor:
 
 
 def astype(x: Any, dtype: DType | str | type | np.dtype[Any]) -> Tensor:
-    """The values cast: floats to integers truncate and saturate (NaN gives 0), wide integers wrap, bool means ``!= 0``."""
+    """The values cast: floats to integers truncate and saturate (NaN is 0), wide integers wrap, bool is ``!= 0``."""
     tensor, target = as_tensor(x), to_dtype(dtype)
     return tensor if target is tensor.dtype else apply("cast", tensor, dtype=target)
 

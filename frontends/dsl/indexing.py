@@ -44,7 +44,8 @@ def getitem(x: Tensor, key: Any) -> Tensor:
             result = _take_index(result, axis, item)
     if gathered is None:
         return result
-    # An integer beside the array would move the array's axes to the front in NumPy; graphc refuses what people read in two ways.
+    # An integer beside the array would move the array's axes to the front in NumPy; graphc refuses what people read in
+    # two ways.
     if any(_is_integer(item) for item in keys):
         raise fail(
             GraphcTypeError,
@@ -98,7 +99,8 @@ def _take_index(x: Tensor, axis: int, item: Any) -> Tensor:
             GraphcIndexError, "E220", f"index {position} is out of bounds for axis {axis} of length {length}", None, x
         )
     if x.node.op.name == "stack" and x.node.attrs["axis"] == axis:
-        # What one layer stacked and the next takes apart again is connected directly, so that derivatives stay step by step.
+        # What one layer stacked and the next takes apart again is connected directly, so that derivatives stay step by
+        # step.
         return Tensor(x.node.inputs[position], x.builder)
     return apply("index", x, axis=axis, index=position % length)
 
@@ -151,7 +153,10 @@ def _indices(x: Tensor, indices: Any) -> Tensor:
 
 
 def _wrapped_constant(x: Tensor, indices: Tensor, axis: int) -> Tensor:
-    """Constant indices checked against the axis, negative ones counted from its end; others are checked when they are used."""
+    """Constant indices checked against the axis, negative ones counted from its end.
+
+    Others are checked when they are used.
+    """
     length = x.shape[axis]
     if indices.node.op.name != "constant" or not isinstance(length, int):
         return indices

@@ -13,7 +13,10 @@ from graphc.frontends.dsl.tensor import Tensor, apply, fail, promoted
 
 
 def matmul(x1: Any, x2: Any) -> Tensor:
-    """The matrix product; vectors count as a row on the left and as a column on the right, and leading axes broadcast."""
+    """The matrix product.
+
+    Vectors count as a row on the left and as a column on the right, and leading axes broadcast.
+    """
     left, right = promoted(x1, x2)
     if left.ndim == 0 or right.ndim == 0:
         raise fail(GraphcValueError, "E211", "matmul takes no scalars", "multiply with *", left, right)
@@ -34,7 +37,7 @@ def vecdot(x1: Any, x2: Any, axis: int = -1) -> Tensor:
 
 
 def dot(x1: Any, x2: Any) -> Tensor:
-    """NumPy's ``dot``: a product with a scalar, else the last axis of x1 against the last but one (or only) axis of x2."""
+    """NumPy's ``dot``: the last axis of x1 against the last but one (or only) axis of x2, or a product with a scalar."""
     left, right = promoted(x1, x2)
     if left.ndim == 0 or right.ndim == 0:
         return apply("multiply", left, right)

@@ -25,7 +25,10 @@ def constant_node(builder: Builder, value: Any, element: DType | None = None) ->
     """A constant of ``value``, bit for bit where the dtype is its own.
 
     Args:
-        element: the dtype; by default that of a NumPy value, and float32, int64 or bool for Python's numbers and lists of them.
+        builder: makes it.
+        value: a number, an array, or a list of numbers.
+        element: the dtype; by default that of a NumPy value, and float32, int64 or bool for Python's numbers and lists
+            of them.
 
     Raises:
         GraphcTypeError: E213 for values that are not numbers, or whose dtype graphc does not have.
@@ -71,7 +74,7 @@ def _check_range(array: np.ndarray[Any, Any], element: DType) -> None:
 
 
 def scalar_node(builder: Builder, value: Any, element: DType) -> Node:
-    """A scalar beside a tensor of dtype ``element``, as the Array API has it: it takes that dtype where its kind allows.
+    """A scalar beside a tensor of dtype ``element``, whose dtype it takes, as the Array API has it.
 
     An integer may stand beside floats; a float beside integers, or a bool beside numbers, is an error (E212).
     """

@@ -82,9 +82,10 @@ class Model:
     """Named entry points.
 
     Args:
-        entry_points: name → a tensor, a tuple, list or dict of tensors, or a :class:`Step` such as an optimizer's ``minimize`` makes.
-            An entry point's arguments are the inputs it depends on, in the order in which they were made.  One output goes by the entry point's
-            name, several by the keys of the dict, or by their own names (:meth:`Tensor.named`), or by ``<entry>_<position>``.
+        entry_points: name → a tensor, a tuple, list or dict of tensors, or a :class:`Step` such as an optimizer's
+            ``minimize`` makes. An entry point's arguments are the inputs it depends on, in the order in which they were
+            made.  One output goes by the entry point's name, several by the keys of the dict, or by their own names
+            (:meth:`Tensor.named`), or by ``<entry>_<position>``.
 
     Attributes:
         name: of the model; ``model`` until someone gives it another.

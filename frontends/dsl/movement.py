@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,8 +161,9 @@ def slice_axis(x: Tensor, axis: int, start: Dim, stop: Dim, step: int = 1) -> Te
     """Elements start, start + step, … before ``stop`` of one axis; bounds within the axis, ``step`` positive."""
     if (start, stop, step) == (0, x.shape[axis], 1):
         return x
-    starts, stops, steps = [0] * x.ndim, list(x.shape), [1] * x.ndim
-    starts[axis], stops[axis], steps[axis] = start, stop, step  # type: ignore[call-overload]
+    starts: list[Dim] = [0] * x.ndim
+    stops, steps = list(x.shape), [1] * x.ndim
+    starts[axis], stops[axis], steps[axis] = start, stop, step
     return apply("slice", x, starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
 
 
@@ -186,7 +188,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
         raise fail(GraphcValueError, "E214", f"cannot split the symbolic dimension {length} at positions", None, tensor)
     cuts = [min(max(cut + length if cut < 0 else cut, 0), length) for cut in indices_or_sections]
     bounds = [0, *cuts, length]
-    return tuple(slice_axis(tensor, position, low, max(low, high)) for low, high in zip(bounds, bounds[1:]))
+    return tuple(slice_axis(tensor, position, low, max(low, high)) for low, high in itertools.pairwise(bounds))
 
 
 def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:
@@ -216,12 +218,15 @@ def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
 
 
 def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
-    """Elements moved by ``shift`` along an axis, those that leave at one end entering at the other; flattened for None."""
+    """Elements moved by ``shift`` along an axis, those that leave at one end entering at the other.
+
+    Flattened for None.
+    """
     tensor = as_tensor(x)
     if axis is None:
         return reshape(roll(flatten(tensor), shift, 0), tensor.shape)
-    axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
-    shifts = tuple(shift) if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    axes: tuple[int, ...] = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    shifts: tuple[int, ...] = tuple(shift) if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
     for amount, one in zip(shifts, axes, strict=True):
         position = normalize_axis(one, tensor.ndim, tensor)
         length = tensor.shape[position]

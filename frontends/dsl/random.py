@@ -1,7 +1,7 @@
 """Random tensors: functions of a key (seed, step) and of a stream of their own.
 
-The key is the state variable ``random/seed_step``.  Entry points made by ``minimize`` advance its step, so every training step draws
-anew; the others leave it, and repeat their numbers until it changes.
+The key is the state variable ``random/seed_step``.  Entry points made by ``minimize`` advance its step, so every
+training step draws anew; the others leave it, and repeat their numbers until it changes.
 """
 
 from __future__ import annotations

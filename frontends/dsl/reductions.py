@@ -103,12 +103,18 @@ def _argument(op: str, x: Any, axis: int | None, keepdims: bool) -> Tensor:
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The position (int64) of the first largest element along ``axis``, of the flattened tensor for None; NaN is largest."""
+    """The position (int64) of the first largest element along ``axis``, of the flattened tensor for None.
+
+    NaN is largest.
+    """
     return _argument("argmax", x, axis, keepdims)
 
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
-    """The position (int64) of the first smallest element along ``axis``, of the flattened tensor for None; NaN is smallest."""
+    """The position (int64) of the first smallest element along ``axis``, of the flattened tensor for None.
+
+    NaN is smallest.
+    """
     return _argument("argmin", x, axis, keepdims)
 
 

@@ -32,7 +32,8 @@ class Session:
     def unique_name(self, base: str, holder: object | None = None) -> str:
         """``base``, or ``base_1``, ``base_2``, … where it is taken.
 
-        A name is taken by what was named since the last ``Model``, and by every ``holder`` that is still alive: a function that builds a
+        A name is taken by what was named since the last ``Model``, and by every ``holder`` that is still alive: a
+            function that builds a
         model therefore names its layers alike at every call.
         """
         name = base
@@ -61,7 +62,7 @@ class Session:
         return first
 
     def add_companion(self, anchor: Node, variable: Node, value: Node) -> None:
-        """Training entries that compute ``anchor`` also update ``variable`` with ``value``, which must not depend on ``anchor``."""
+        """Make training entries that compute ``anchor`` also update ``variable`` with ``value``."""
         self._companions.setdefault(anchor, []).append((variable, value))
 
     def companions(self, node: Node) -> list[tuple[Node, Node]]:
@@ -92,7 +93,8 @@ def session_of(builder: Builder) -> Session:
 def graph() -> Iterator[Builder]:
     """Build the tensors made inside in a graph of their own.
 
-    Tensors of different graphs do not mix (E223).  The context is local to the thread or task, so models can be built concurrently.
+    Tensors of different graphs do not mix (E223).  The context is local to the thread or task, so models can be built
+    concurrently.
     """
     session = Session()
     _sessions[session.builder] = session

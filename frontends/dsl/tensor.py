@@ -26,8 +26,9 @@ MAXIMUM_STEPS = 100_000
 class Tensor(TensorMethods):
     """A node and the builder that made it; immutable.
 
-    Operators broadcast as NumPy's do and promote as the Array API does; a scalar takes the tensor's dtype, an array keeps its own.
-    Comparisons give bool tensors, so a tensor has no truth value.  Methods mean what the function of the same name means.
+    Operators broadcast as NumPy's do and promote as the Array API does; a scalar takes the tensor's dtype, an array
+    keeps its own. Comparisons give bool tensors, so a tensor has no truth value.  Methods mean what the function of the
+    same name means.
     """
 
     __slots__ = ("builder", "node")
@@ -102,7 +103,7 @@ class Tensor(TensorMethods):
     def _no_value(self, wanted: str, hint: str) -> NoReturn:
         raise fail(GraphcTypeError, "E227", f"{wanted} of a tensor is not known while the graph is built", hint)
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304
         self._no_value("the truth value", "use where(condition, x, y), and &, |, ~ in place of and, or, not")
 
     def __float__(self) -> NoReturn:
@@ -111,7 +112,7 @@ class Tensor(TensorMethods):
     def __int__(self) -> NoReturn:
         self._no_value("the number", "compile the model and call it; for casts use x.astype('int64')")
 
-    def __index__(self) -> NoReturn:
+    def __index__(self) -> NoReturn:  # noqa: PLE0305
         self._no_value("the number", "to index with data use x[indices] or take(x, indices)")
 
     def __array__(self, *_arguments: Any, **_options: Any) -> NoReturn:
@@ -288,7 +289,10 @@ def as_tensor(value: Any, dtype: DType | None = None, builder: Builder | None = 
 
 
 def as_tensors(*values: Any) -> list[Tensor]:
-    """Operands of one operation: all tensors of one graph; scalars take the dtype of the first tensor or array among them."""
+    """Operands of one operation: all tensors of one graph.
+
+    Scalars take the dtype of the first tensor or array among them.
+    """
     builder = common_builder(values)
     typed = [value if is_scalar(value) else as_tensor(value, None, builder) for value in values]
     like = next((value for value in typed if isinstance(value, Tensor)), None)

@@ -107,11 +107,12 @@ class Permute(Layer):
 
 
 class Dropout(Layer):
-    """While training, each element is 0 with probability ``rate`` and scaled by 1 / (1 - rate) otherwise; else the identity.
+    """While training, each element is 0 with probability ``rate``, or scaled by 1 / (1 - rate); else the identity.
 
     Args:
         rate: between 0 and 1.
-        noise_shape: the shape in which to draw; an axis of 1 is dropped or kept as a whole.  None stands for an axis's own size.
+        noise_shape: the shape in which to draw; an axis of 1 is dropped or kept as a whole.  None stands for an axis's
+            own size.
         seed: takes the place of the model's.
         options: ``name``.
     """
@@ -139,7 +140,10 @@ def checked_rate(rate: Any) -> float:
 
 
 def dropout_mask(x: Tensor, rate: float, shape: Sequence[Dim], seed: int | None = None) -> Tensor:
-    """1 / (1 - rate) where elements are kept, else 0, in the dtype of ``x``; ones where the entry point does not train."""
+    """1 / (1 - rate) where elements are kept, else 0, in the dtype of ``x``.
+
+    Ones where the entry point does not train.
+    """
     kept = random_bernoulli(tuple(shape), 1.0 - rate, seed=seed)
     scale = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
     return where(training_of(x), kept.astype(x.dtype) * scale, 1)

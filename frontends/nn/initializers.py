@@ -1,7 +1,7 @@
 """Initial values of weights under their Keras names: deterministic functions of type, seed and the variable's name.
 
-Each variable draws from a Philox generator of its own, keyed by a stable hash of its name, so a weight does not change when another
-layer is added before it.
+Each variable draws from a Philox generator of its own, keyed by a stable hash of its name, so a weight does not change
+when another layer is added before it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
-    """Inputs and outputs of one unit of a kernel whose last axes are input and output channels, spatial axes before them."""
+    """Inputs and outputs of one unit of a kernel: window sizes, then input and output channels."""
     if not shape:
         return 1, 1
     if len(shape) == 1:

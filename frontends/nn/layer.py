@@ -26,8 +26,8 @@ def snake_case(name: str) -> str:
 class Layer:
     """A function of tensors with weights.
 
-    A subclass says in ``build`` which weights it has, for the shape of its first input, and in ``call`` what it computes.  Calling the
-    layer again shares the weights.
+    A subclass says in ``build`` which weights it has, for the shape of its first input, and in ``call`` what it
+    computes.  Calling the layer again shares the weights.
 
     Args:
         name: prefix of the weights' names; by default the class's name, numbered where it is taken.
@@ -133,7 +133,10 @@ class Layer:
         )
 
     def __call__(self, x: Any, *arguments: Any, **options: Any) -> Any:
-        """The layer on ``x``, a tensor or (for layers that merge) a list of tensors; makes the weights at the first call."""
+        """The layer on ``x``, a tensor or (for layers that merge) a list of tensors.
+
+        Makes the weights at the first call.
+        """
         tensors = x if isinstance(x, (list, tuple)) else [x]
         if not tensors or any(not isinstance(tensor, Tensor) for tensor in tensors):
             raise fail(

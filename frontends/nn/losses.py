@@ -1,7 +1,7 @@
 """Losses under their Keras names.
 
-Each takes (y_true, y_pred) with the batch first and gives a scalar: the mean over the batch and all other axes but the one that
-a class distribution lies on.  ``reduction="sum"`` adds instead, ``"none"`` keeps one loss a sample.
+Each takes (y_true, y_pred) with the batch first and gives a scalar: the mean over the batch and all other axes but the
+one that a class distribution lies on.  ``reduction="sum"`` adds instead, ``"none"`` keeps one loss a sample.
 """
 
 from __future__ import annotations
@@ -146,7 +146,10 @@ def categorical_crossentropy(
     axis: int = -1,
     reduction: str = "mean",
 ) -> Tensor:
-    """-sum(y log p) along ``axis``, of probabilities p (which are scaled to sum to 1) or of logits; targets are distributions."""
+    """-sum(y log p) along ``axis``, of probabilities p (which are scaled to sum to 1) or of logits.
+
+    Targets are distributions.
+    """
     truth, prediction = _pair(y_true, y_pred)
     position = normalize_axis(axis, prediction.ndim, prediction)
     if label_smoothing:
@@ -157,7 +160,10 @@ def categorical_crossentropy(
 def sparse_categorical_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, axis: int = -1, reduction: str = "mean"
 ) -> Tensor:
-    """-log p[y] for integer targets y, of probabilities p or of logits; a target outside [0, classes) is an error of the call."""
+    """-log p[y] for integer targets y, of probabilities p or of logits.
+
+    A target outside [0, classes) is an error of the call.
+    """
     common_builder((y_true, y_pred))
     prediction = as_tensor(y_pred)
     if not prediction.dtype.is_float:

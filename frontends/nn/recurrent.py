@@ -1,6 +1,7 @@
 """Recurrent layers under their Keras names: plain Python loops over the time steps, so they arrive unrolled.
 
-Weights, gate orders and formulas are Keras': the kernel of an LSTM has the gates i, f, c, o side by side, that of a GRU z, r, h.
+Weights, gate orders and formulas are Keras': the kernel of an LSTM has the gates i, f, c, o side by side, that of a GRU
+z, r, h.
 """
 
 from __future__ import annotations
@@ -231,7 +232,8 @@ class GRU(Recurrent):
         units: size of the output and of the state.
         activation: g, of the candidate.
         recurrent_activation: of the gates z and r.
-        reset_after: True resets after the product with the state, which has a bias of its own (Keras' and cuDNN's form); False before it.
+        reset_after: True resets after the product with the state, which has a bias of its own (Keras' and cuDNN's
+            form); False before it.
         options: as in :class:`Recurrent`.
     """
 

@@ -102,7 +102,8 @@ class Optimizer:
 
         Args:
             loss: a floating-point scalar.
-            parameters: state variables (a list, tuple, dict, or one); by default all trainable ones that ``loss`` depends on.
+            parameters: state variables (a list, tuple, dict, or one); by default all trainable ones that ``loss``
+                depends on.
             outputs: what the entry point returns; by default the loss before the step.
 
         Returns:

@@ -1,11 +1,13 @@
 """The optimizers.  Names, defaults and formulas are Keras'; PyTorch's spelling of an argument is understood beside it.
 
-Where the two libraries add their small constant at different places, Keras' name ``epsilon`` puts it where Keras has it, and PyTorch's name
-``eps`` where PyTorch has it; so ``Adam(1e-3)`` is Keras' Adam, and ``Adam(lr=1e-3, eps=1e-8)`` is PyTorch's.
+Where the two libraries add their small constant at different places, Keras' name ``epsilon`` puts it where Keras has
+it, and PyTorch's name ``eps`` where PyTorch has it; so ``Adam(1e-3)`` is Keras' Adam, and ``Adam(lr=1e-3, eps=1e-8)``
+is PyTorch's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from graphc.errors import GraphcValueError
@@ -85,7 +87,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2017): first p shrinks by rate · weight_decay.
+    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2017): p also shrinks by rate · weight_decay.
 
     Args:
         learning_rate: see :class:`Optimizer`.
@@ -192,7 +194,7 @@ def get(identifier: Any) -> Optimizer:
     """The optimizer meant by a name such as ``"adam"``, or by an object."""
     if isinstance(identifier, Optimizer):
         return identifier
-    known: dict[str, type[Optimizer]] = {
+    known: dict[str, Callable[[], Optimizer]] = {
         "sgd": SGD,
         "adam": Adam,
         "adamw": AdamW,

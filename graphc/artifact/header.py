@@ -22,8 +22,8 @@ _C_TYPES = {
 }
 
 _HELPERS = """\
-/* Memory of one model: its states, in the code's order, and a workspace.  Calls that only read may share the states, each with
- * an arena of its own; a call that updates states must run alone. */
+/* Memory of one model: its states, in the code's order, and a workspace.  Calls that only read may share the states,
+ * each with an arena of its own; a call that updates states must run alone. */
 typedef struct @_model {
     void *states[@_STATES + 1];
     void *arena;
@@ -53,8 +53,8 @@ static inline void @_close(@_model *model)
     model->memory = NULL;
 }
 
-/* Reads all states from weights.safetensors, or from a file that save_weights wrote.  Returns 0, or -1 where the file cannot be read or
- * is not one of this model. */
+/* Reads all states from weights.safetensors, or from a file that save_weights wrote.  Returns 0, or -1 where the file
+ * cannot be read or is not one of this model. */
 static inline int @_load_weights(@_model *model, FILE *file)
 {
     static const size_t sizes[@_STATES + 1] = {@STATE_SIZES@};
@@ -96,7 +96,7 @@ def c_header(spec: Spec, build: NativeBuild, version: str, weights_data_offset: 
         " *",
         *(f" * {_comment(entry.signature)}" for entry in spec.entries),
         " *",
-        " * Tensors are row-major and contiguous; float16 and bfloat16 are raw bits in uint16_t, bool is a byte that is 0 or 1. */",
+        " * Tensors are row-major and contiguous; float16 and bfloat16 are raw bits, bool is a byte that is 0 or 1. */",
         f"#ifndef GRAPHC_{name}_H",
         f"#define GRAPHC_{name}_H",
         "",
@@ -114,9 +114,9 @@ def c_header(spec: Spec, build: NativeBuild, version: str, weights_data_offset: 
         f"#define {name}_WEIGHT_BYTES {sum(state.nbytes for state in spec.states)}",
         "",
         *_states(spec),
-        "/* Each entry point: inputs, outputs and states are arrays of pointers in the orders below; arena is ARENA_BYTES bytes aligned to 64.",
-        " * Returns 0, or 1 where an index in the data is out of range: error[0..3] are then the number of the check, the position, the",
-        " * index and the limit, and no state has changed. */",
+        "/* Entry points: inputs, outputs and states are arrays of pointers in the orders stated here; arena has",
+        " * ARENA_BYTES bytes and is aligned to 64.  Returns 0, or 1 where an index in the data is out of range: error[0..3]",
+        " * are then the number of the check, the position, the index and the limit, and no state has changed. */",
         *(line for entry in spec.entries for line in _entry(spec, entry, build)),
         _helpers(spec),
         "#ifdef __cplusplus",
@@ -154,11 +154,12 @@ def _states(spec: Spec) -> list[str]:
 
 
 def _entry(spec: Spec, entry: EntrySpec, build: NativeBuild) -> list[str]:
-    symbol = build.symbol(entry.name)
+    symbol = build.exports[entry.name]
     wanted = f"{spec.name}_{entry.name}"
     lines = [
         f"/* {_comment(entry.signature)} */",
-        f"int32_t {symbol}(const void *const *inputs, void *const *outputs, void *const *states, void *arena, int64_t *error);",
+        f"int32_t {symbol}(const void *const *inputs, void *const *outputs, void *const *states, void *arena,",
+        f"{' ' * len(f'int32_t {symbol}(')}int64_t *error);",
     ]
     if symbol != wanted:
         lines.append(f"#define {wanted} {symbol}")
@@ -167,7 +168,8 @@ def _entry(spec: Spec, entry: EntrySpec, build: NativeBuild) -> list[str]:
         for index, (tensor, plain) in enumerate(zip(tensors, identifiers(t.name for t in tensors), strict=True)):
             size = tensor.nbytes // tensor.storage.itemsize
             lines.append(f"#define {wanted}_{kind}_{plain} {index} /* {_comment(repr(tensor.name))}: {tensor} */")
-            lines.append(f"#define {wanted}_SIZE_OF_{kind}_{plain} {size} /* elements of type {_C_TYPES[tensor.dtype]} */")
+            element = _C_TYPES[tensor.dtype]
+            lines.append(f"#define {wanted}_SIZE_OF_{kind}_{plain} {size} /* elements of type {element} */")
     return [*lines, ""]
 
 

@@ -24,8 +24,8 @@ def load(folder: str | os.PathLike[str]) -> Model:
     """The model of an artifact, with states of its own.
 
     Raises:
-        GraphcImportError: not an artifact (E560), damaged (E561), of different builds (E562), a processor feature is missing (E563), made
-            for another platform (E564), or of another format (E565).
+        GraphcImportError: not an artifact (E560), damaged (E561), of different builds (E562), a processor feature is
+            missing (E563), made for another platform (E564), or of another format (E565).
     """
     path = os.path.abspath(folder)
     manifest = read_manifest(path)

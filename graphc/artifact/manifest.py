@@ -18,7 +18,7 @@ from graphc.artifact.spec import Build, NativeBuild
 def build_id(
     spec: Spec, build: Build, version: str, code: Iterable[bytes], values: Mapping[str, np.ndarray[Any, Any]]
 ) -> str:
-    """A hash of everything that goes into an artifact; its files carry it, so that files of different builds are told apart.
+    """A hash of everything that goes into an artifact.  Its files carry it, so that mixed builds are found.
 
     Args:
         spec: the model.
@@ -52,7 +52,7 @@ def manifest_text(spec: Spec, build: Build, version: str, identity: str, files: 
         native = {
             "file": f"{spec.name}.so",
             "arena_bytes": build.arena_bytes,
-            "symbols": {entry.name: build.symbol(entry.name) for entry in spec.entries},
+            "symbols": {entry.name: build.exports[entry.name] for entry in spec.entries},
         }
     manifest: dict[str, Any] = {
         "format": FORMAT,

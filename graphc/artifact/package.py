@@ -21,7 +21,8 @@ def runtime_files() -> dict[str, bytes]:
 def init_source(spec: Spec, backend: str, version: str, identity: str) -> str:
     """The text of ``__init__.py``.
 
-    Entry points are ASCII identifiers (``graphc.artifact.spec`` sees to it); all other names stand in docstrings only, escaped.
+    Entry points are ASCII identifiers (``graphc.artifact.spec`` sees to it); all other names stand in docstrings only,
+    escaped.
     """
     signatures = "\n".join(f"    {_text(entry.signature)}" for entry in spec.entries)
     names = ", ".join(f'"{name}"' for name in ("Model", *(entry.name for entry in spec.entries)))

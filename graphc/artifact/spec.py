@@ -6,6 +6,7 @@ import keyword
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,7 @@ class NativeBuild:
     """Native code of a program, and what it needs to run.
 
     Attributes:
-        prefix: the function of an entry point is called ``PREFIX_ENTRY``.
+        exports: entry point → the exported name of its function.
         arena_bytes: workspace of a call.
         target: the processors it runs on.
         functions: entry point → the loaded function, callable through ctypes with five pointers.
@@ -44,7 +45,7 @@ class NativeBuild:
         backend: who made it.
     """
 
-    prefix: str
+    exports: Mapping[str, str]
     arena_bytes: int
     target: Target
     functions: Mapping[str, Callable[..., Any]]
@@ -52,10 +53,6 @@ class NativeBuild:
     source: str = ""
     owner: object = field(default=None, repr=False)
     backend: str = "llvm"
-
-    def symbol(self, entry: str) -> str:
-        """The exported name of an entry point's function."""
-        return f"{self.prefix}_{entry}"
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,17 @@ class SourceBuild:
 
 
 Build = NativeBuild | SourceBuild
+
+Stage = Callable[[str], AbstractContextManager[None]]
+"""What a backend names its stages with, for timings: ``with stage("lower"): ...``."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a backend gives the driver: code, and the program it was made from where there is one."""
+
+    build: Build
+    program: Program | None = None
 
 
 def model_spec(module: Module, program: Program | None = None) -> Spec:
@@ -107,7 +115,9 @@ def check_name(name: str) -> None:
     Raises:
         GraphcValueError: E108.
     """
-    rule = f"a name is a Python identifier of ASCII letters, digits and _, no keyword, at most {LONGEST_NAME} characters"
+    rule = (
+        f"a name is a Python identifier of ASCII letters, digits and _, no keyword, at most {LONGEST_NAME} characters"
+    )
     if not _IDENTIFIER.match(name) or keyword.iskeyword(name) or len(name) > LONGEST_NAME:
         raise GraphcValueError("E108", f"an artifact cannot be called {name[:LONGEST_NAME]!r}", hint=rule)
 
@@ -121,7 +131,9 @@ def check_entry_name(name: str) -> None:
     check_name(name)
     if name in _RESERVED or name.startswith("_"):
         raise GraphcValueError(
-            "E108", f"an entry point cannot be called {name!r}", hint="a compiled model uses that name for something else"
+            "E108",
+            f"an entry point cannot be called {name!r}",
+            hint="a compiled model uses that name for something else",
         )
 
 
@@ -134,7 +146,7 @@ def _updated(graph: Graph) -> tuple[str, ...]:
 
 
 def _describe_checks(program: Program, name: str) -> Iterator[str]:
-    """For each index check of an entry point, in the order in which they stand in its steps, what is indexed and where."""
+    """For each index check of an entry point, in the order of its steps, what is indexed and where."""
     pending: list[Step] = list(reversed(program.entries[name].steps))
     while pending:
         step = pending.pop()

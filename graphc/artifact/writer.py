@@ -38,8 +38,9 @@ def write_artifact(
 ) -> str:
     """Write an artifact and return its absolute path.
 
-    The files are written to a temporary folder beside the destination, which then takes its name in one step.  Whatever interrupts that,
-    the destination is either absent (or still the old one) or complete.  The bytes depend on the arguments and graphc's version alone.
+    The files are written to a temporary folder beside the destination, which then takes its name in one step.
+    Whatever interrupts that, the destination is either absent (or still the old one) or complete.  The bytes depend on
+    the arguments and graphc's version alone.
 
     Args:
         folder: the destination; its last part is the name under which Python imports it.
@@ -81,7 +82,9 @@ def _check_destination(path: str, force: bool) -> None:
         GraphcOSError: E107.
     """
     if os.path.islink(path):
-        raise GraphcOSError("E107", f"{path!r} is a symbolic link", hint="links are never followed: remove it, or name another folder")
+        raise GraphcOSError(
+            "E107", f"{path!r} is a symbolic link", hint="links are never followed: remove it, or name another folder"
+        )
     if not os.path.lexists(path):
         return
     if not force:
@@ -91,7 +94,9 @@ def _check_destination(path: str, force: bool) -> None:
     foreign = _foreign_files(path)
     if foreign:
         raise GraphcOSError(
-            "E107", f"{path!r} holds {', '.join(map(repr, foreign[:3]))}, which no artifact has", hint="remove it, or name another folder"
+            "E107",
+            f"{path!r} holds {', '.join(map(repr, foreign[:3]))}, which no artifact has",
+            hint="remove it, or name another folder",
         )
 
 
@@ -134,7 +139,7 @@ def _write_files(folder: str, spec: Spec, build: Build, values: Mapping[str, np.
     version = graphc.__version__
     files = runtime_files()
     if isinstance(build, NativeBuild):
-        symbols = [build.symbol(entry.name) for entry in spec.entries]
+        symbols = [build.exports[entry.name] for entry in spec.entries]
         files[f"{spec.name}.so"] = build.link(f"{spec.name}.so", symbols)
     else:
         files["_model.py"] = build.source.encode()

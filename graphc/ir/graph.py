@@ -139,15 +139,17 @@ class Module:
     Attributes:
         name: of the model.
         entries: entry point name → graph, in the user's order.
-        states: every state variable of any entry point, by name, in the order of their first appearance.
+        declared: state variables to have in any case, first and in this order: what passes leave unused stays a parameter.
+        states: every state variable, by name, in the order of their first appearance.
     """
 
     name: str
     entries: Mapping[str, Graph]
+    declared: tuple[State, ...] = ()
     states: Mapping[str, State] = field(init=False)
 
     def __post_init__(self) -> None:
-        states: dict[str, State] = {}
+        states: dict[str, State] = {state.name: state for state in self.declared}
         for graph in self.entries.values():
             for state in graph.states:
                 if states.setdefault(state.name, state) is not state:

@@ -44,7 +44,8 @@ class _EntryLowering:
         self._bind()
         late = self._update_kernels()
         region.destinations.plan(graph.nodes)
-        region.lower([node for node in graph.nodes if node not in late])
+        later = {node for producer, pairs in late.items() for node in (producer, *(part for _, part in pairs))}
+        region.lower([node for node in graph.nodes if node not in later])
         for node in late:
             if node.op.name in _SCATTERS:
                 region.check(node, node.inputs[1], node.shape[node.attrs["axis"]])

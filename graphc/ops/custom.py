@@ -33,13 +33,17 @@ def _evaluate(attrs: Attrs, *arrays: Array, result: TensorType) -> Array:
 
 
 def _vjp(b: Builder, node: Node, cotangents: Sequence[Node | None]) -> list[Node | None]:
-    """The region's outputs are named by the position of the input they belong to; an input without one has no derivative."""
+    """The region's outputs are named by the position of the input they belong to.
+
+    An input without one has no derivative.
+    """
     (cotangent,) = cotangents
     found: list[Node | None] = [None] * len(node.inputs)
     if cotangent is None:
         return found
     backward: Graph = node.attrs["backward"]
-    for (position, _), value in zip(backward.outputs, inline(b, backward, [*node.inputs, node, cotangent]), strict=True):
+    values = inline(b, backward, [*node.inputs, node, cotangent])
+    for (position, _), value in zip(backward.outputs, values, strict=True):
         found[int(position)] = value
     return found
 
@@ -48,7 +52,9 @@ def _jvp(b: Builder, node: Node, tangents: Sequence[Node | None]) -> list[Node |
     tangent: Graph | None = node.attrs["tangent"]
     if tangent is None:
         raise UnsupportedOp(
-            "E225", f"{node.attrs['name']} has no forward derivative: its gradient is not linear in the cotangent", hint="use grad or vjp"
+            "E225",
+            f"{node.attrs['name']} has no forward derivative: its gradient is not linear in the cotangent",
+            hint="use grad or vjp",
         )
     if all(given is None for given in tangents):
         return [None]

@@ -1,8 +1,8 @@
 """Arguments of a call: what is taken as it is, what is copied, and what is refused with expected and got.
 
-An array must have the dtype and shape that the entry point declares; nothing is cast or broadcast silently.  How its elements lie in
-memory is free: strides, misalignment and byte order are put right by a copy.  Python numbers and lists of them are taken where they stand
-for the declared dtype exactly (floats may round, as a literal does).
+An array must have the dtype and shape that the entry point declares; nothing is cast or broadcast silently.  How its
+elements lie in memory is free: strides, misalignment and byte order are put right by a copy.  Python numbers and lists
+of them are taken where they stand for the declared dtype exactly (floats may round, as a literal does).
 """
 
 from __future__ import annotations
@@ -41,11 +41,9 @@ def bind(entry: EntrySpec, inputs: Sequence[Any], named: Mapping[str, Any]) -> l
         bound[name] = value
     missing = [name for name in names if name not in bound]
     if missing:
-        raise GraphcTypeError(
-            "E448",
-            f"{entry.name} takes {_count(len(names), 'input')}, got {len(bound)}: missing {', '.join(map(repr, missing))}",
-            hint=entry.signature,
-        )
+        counts = f"{_count(len(names), 'input')}, got {len(bound)}"
+        lacking = ", ".join(map(repr, missing))
+        raise GraphcTypeError("E448", f"{entry.name} takes {counts}: missing {lacking}", hint=entry.signature)
     return [bound[name] for name in names]
 
 
@@ -62,9 +60,7 @@ def as_array(value: Any, tensor: TensorSpec, owner: str) -> Array:
         GraphcValueError: another shape, or numbers that the dtype cannot hold (E449).
     """
     if _is_masked(value):
-        raise GraphcTypeError(
-            "E455", f"{owner} must be {tensor}, got a masked array", hint="fill it, e.g. x.filled(0)"
-        )
+        raise GraphcTypeError("E455", f"{owner} must be {tensor}, got a masked array", hint="fill it, e.g. x.filled(0)")
     array = _from_array(value, tensor, owner) if _has_dtype(value) else _from_numbers(value, tensor, owner)
     if array.shape != tensor.shape:
         raise GraphcValueError("E449", f"{owner} must be {tensor}, got {_describe(array, tensor)}")
@@ -108,7 +104,8 @@ def select_outs(out: Any, entry: EntrySpec, states: Array) -> list[Array | None]
     else:
         names = ", ".join(tensor.name for tensor in entry.outputs)
         raise GraphcTypeError(
-            "E453", f"{entry.name} has {_count(len(entry.outputs), 'output')}: out must be a dict by name",
+            "E453",
+            f"{entry.name} has {_count(len(entry.outputs), 'output')}: out must be a dict by name",
             hint=f"outputs: {names}" if names else None,
         )
     outs: list[Array | None] = []
@@ -119,14 +116,18 @@ def select_outs(out: Any, entry: EntrySpec, states: Array) -> list[Array | None]
         unknown = next(iter(given))
         close = nearest(str(unknown), [tensor.name for tensor in entry.outputs])
         raise GraphcTypeError(
-            "E453", f"{entry.name} has no output {unknown!r}", hint=f"did you mean {close}?" if close else entry.signature
+            "E453",
+            f"{entry.name} has no output {unknown!r}",
+            hint=f"did you mean {close}?" if close else entry.signature,
         )
     earlier = [states]
     for buffer, tensor in zip(outs, entry.outputs, strict=True):
         if buffer is None:
             continue
         if any(np.may_share_memory(buffer, other) for other in earlier):
-            raise GraphcValueError("E453", f"{entry.name}: out for {tensor.name!r} overlaps another output or a parameter")
+            raise GraphcValueError(
+                "E453", f"{entry.name}: out for {tensor.name!r} overlaps another output or a parameter"
+            )
         earlier.append(buffer)
     return outs
 

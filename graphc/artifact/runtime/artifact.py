@@ -1,7 +1,8 @@
 """Opens an artifact: checks that its files belong together and run on this machine, then loads its code.
 
-The shared object is hashed before it is loaded, because the dynamic loader trusts its input: a truncated one ends the process.  The
-weights are hashed when they are first read.  Python files that differ from what was generated are the user's business, and warned about.
+The shared object is hashed before it is loaded, because the dynamic loader trusts its input: a truncated one ends the
+process.  The weights are hashed when they are first read.  Python files that differ from what was generated are the
+user's business, and warned about.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ class Artifact:
         build: the build that ``__init__.py`` belongs to.
 
     Raises:
-        GraphcImportError: not an artifact (E560), damaged (E561), files of different builds (E562), a processor feature is missing
+        GraphcImportError: not an artifact (E560), damaged (E561), files of different builds (E562), a processor
+        feature is missing
             (E563), made for another platform (E564), or of another format (E565).
 
     Attributes:
@@ -89,7 +91,9 @@ class Artifact:
         """The states as the artifact was saved with them; there is nothing here to make others with."""
         if seed is not None:
             raise GraphcValueError(
-                "E455", f"{self.spec.name}: an artifact has one set of initial values", hint="call reset() without a seed"
+                "E455",
+                f"{self.spec.name}: an artifact has one set of initial values",
+                hint="call reset() without a seed",
             )
         data = self._read(WEIGHTS)
         path = os.path.join(self.folder, WEIGHTS)
@@ -111,7 +115,8 @@ class Artifact:
         build = metadata.get("graphc_build", self.manifest["build"])
         if build != self.manifest["build"]:
             return self._error(
-                "E562", f"{WEIGHTS} is of build {build[:12]}, {MANIFEST} of build {self.manifest['build'][:12]}",
+                "E562",
+                f"{WEIGHTS} is of build {build[:12]}, {MANIFEST} of build {self.manifest['build'][:12]}",
                 hint="load_weights(path) takes weights from elsewhere",
             )
         return self._error("E561", f"{WEIGHTS} is damaged: its hash is not the one in {MANIFEST}")
@@ -127,7 +132,8 @@ class Artifact:
         missing = [name for name, flag in target["flags"].items() if flags is not None and flag not in flags]
         if missing:
             raise self._error(
-                "E563", f"compiled for processors with {', '.join(missing)}, which this one lacks",
+                "E563",
+                f"compiled for processors with {', '.join(missing)}, which this one lacks",
                 hint="compile it with --cpu x86-64, or another level that this machine has",
             )
 
@@ -191,7 +197,9 @@ def read_manifest(folder: str) -> dict[str, Any]:
     if manifest["format"] != FORMAT:
         age = "an older" if manifest["format"] < FORMAT else "a newer"
         raise GraphcImportError(
-            "E565", f"{folder} has format {manifest['format']}, of {age} graphc; this one reads {FORMAT}", hint=_RECOMPILE
+            "E565",
+            f"{folder} has format {manifest['format']}, of {age} graphc; this one reads {FORMAT}",
+            hint=_RECOMPILE,
         )
     if manifest.get("sha256") != manifest_digest(manifest):
         raise GraphcImportError("E561", f"{path} is damaged: its content does not match its hash", hint=_RECOMPILE)
@@ -201,7 +209,8 @@ def read_manifest(folder: str) -> dict[str, Any]:
 def _fresh_path(path: str) -> str:
     """A spelling of ``path`` under which nothing has been loaded yet.
 
-    The dynamic loader takes a path it has seen for the library it loaded from there, even when another file has replaced it since.
+    The dynamic loader takes a path it has seen for the library it loaded from there, even when another file has
+    replaced it since.
     """
     if not hasattr(os, "RTLD_NOLOAD"):
         return path

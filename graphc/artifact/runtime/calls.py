@@ -1,7 +1,7 @@
 """From an entry point's code to the Python function that a user calls: native code through ctypes, or NumPy source.
 
-A call of native code costs a few microseconds besides its work: an array that already is as the code wants it is recognised by five
-comparisons, and the pointer tables of a workspace are made once.
+A call of native code costs a few microseconds besides its work: an array that already is as the code wants it is
+recognised by five comparisons, and the pointer tables of a workspace are made once.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class NativeCode:
         turns.append(pool)
         pointers = (ctypes.c_void_p * max(len(states.addresses), 1))(*states.addresses)
         return {
-            entry.name: _native_entry(entry, self._functions[entry.name], states, pointers, pool) for entry in spec.entries
+            entry.name: _native_entry(entry, self._functions[entry.name], states, pointers, pool)
+            for entry in spec.entries
         }
 
 
@@ -101,7 +102,8 @@ class SourceCode:
     """Entry points as functions of a module of NumPy source.
 
     Args:
-        functions: entry point → function of the inputs and a dict of the states, which returns its output, or a tuple of several.
+        functions: entry point → function of the inputs and a dict of the states, which returns its output, or a tuple
+            of several.
     """
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
@@ -159,7 +161,9 @@ def _native_entry(
                 address = address_of(first_byte(value))
             else:
                 value = as_array(value, tensor, f"{entry.name}: input {tensor.name!r}")
-                if outs is not None and any(buffer is not None and np.may_share_memory(value, buffer) for buffer in outs):
+                if outs is not None and any(
+                    buffer is not None and np.may_share_memory(value, buffer) for buffer in outs
+                ):
                     value = value.copy()
                 kept.append(value)
                 address = value.ctypes.data
@@ -274,5 +278,7 @@ def _index_error(entry: EntrySpec, error: Sequence[int]) -> GraphcIndexError:
 def _described(call: Function, entry: EntrySpec) -> Function:
     call.__name__ = entry.name
     call.__qualname__ = f"Model.{entry.name}"
-    call.__doc__ = f"{entry.signature}\n\n``out=`` takes a buffer for the result{' (a dict by name)' * (len(entry.outputs) > 1)}."
+    call.__doc__ = (
+        f"{entry.signature}\n\n``out=`` takes a buffer for the result{' (a dict by name)' * (len(entry.outputs) > 1)}."
+    )
     return call

@@ -70,7 +70,8 @@ class Parameters(MutableMapping[str, Array]):
 class Model:
     """A compiled model: its entry points are methods, its state is its own.
 
-    Entry points that only read may run in several threads at once; one that updates state waits for them and runs alone.
+    Entry points that only read may run in several threads at once; one that updates state waits for them and runs
+    alone.
 
     Attributes:
         parameters: the state variables by name, as live arrays.

@@ -1,8 +1,9 @@
 """Who may run when: readers of the state side by side, writers alone.
 
-A *workspace* is what one running call needs for itself.  It is also the permit to run: a reader takes one from the pool and gives it back,
-and a writer waits until it holds them all.  A reader's way in and out is therefore one ``list.pop`` and one ``list.append``, both atomic, and
-an exception that strikes between two bytecodes (Ctrl-C) can at worst lose a workspace, which then no longer counts.
+A *workspace* is what one running call needs for itself.  It is also the permit to run: a reader takes one from the
+pool and gives it back, and a writer waits until it holds them all.  A reader's way in and out is therefore one
+``list.pop`` and one ``list.append``, both atomic, and an exception that strikes between two bytecodes (Ctrl-C) can at
+worst lose a workspace, which then no longer counts.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _IDLE_LIMIT = 16
 """Workspaces kept for later calls; a burst of threads may make more, which are dropped as they come back."""
 
 _LOOK_AGAIN_S = 0.01
-"""A reader may miss that a writer has begun to wait, and return its workspace to the pool: the writer looks there this often."""
+"""A reader may miss that a writer waits, and return its workspace to the pool: the writer looks there this often."""
 
 
 class Workspace:

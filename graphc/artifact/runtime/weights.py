@@ -1,7 +1,8 @@
 """Reads and writes safetensors files with numpy alone.
 
-A file is a length (8 bytes, little-endian), a JSON header of that length, and the tensors' bytes.  The reader is strict: every offset lies
-in the file, and the tensors cover the data without gap or overlap, so no byte of a hostile file is read as anything but what it says.
+A file is a length (8 bytes, little-endian), a JSON header of that length, and the tensors' bytes.  The reader is
+strict: every offset lies in the file, and the tensors cover the data without gap or overlap, so no byte of a hostile
+    file is read as anything but what it says.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def encode_header(tensors: Iterable[TensorSpec], metadata: Mapping[str, str]) ->
     return len(text).to_bytes(8, "little") + text
 
 
-def write(file: IO[bytes], tensors: Iterable[TensorSpec], values: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
+def write(
+    file: IO[bytes], tensors: Iterable[TensorSpec], values: Mapping[str, Array], metadata: Mapping[str, str]
+) -> None:
     """Write a whole file; ``values`` has a C-contiguous array for each tensor."""
     tensors = tuple(tensors)
     file.write(encode_header(tensors, metadata))
@@ -69,7 +72,10 @@ def write(file: IO[bytes], tensors: Iterable[TensorSpec], values: Mapping[str, A
 
 
 def save(
-    path: str | os.PathLike[str], tensors: Iterable[TensorSpec], values: Mapping[str, Array], metadata: Mapping[str, str]
+    path: str | os.PathLike[str],
+    tensors: Iterable[TensorSpec],
+    values: Mapping[str, Array],
+    metadata: Mapping[str, str],
 ) -> None:
     """Write ``path`` whole or not at all: a temporary file beside it takes its name at the end.
 
@@ -182,7 +188,9 @@ def _parse_header(text: bytes, path: str) -> dict[str, Any]:
         raise ValueError(f"{text} is no JSON")
 
     try:
-        header = json.loads(text.decode("utf-8", "surrogatepass"), object_pairs_hook=unique, parse_constant=refuse_constant)
+        header = json.loads(
+            text.decode("utf-8", "surrogatepass"), object_pairs_hook=unique, parse_constant=refuse_constant
+        )
     except (ValueError, RecursionError) as fault:
         raise _refused(path, f"its header is no JSON: {fault}") from fault
     if not isinstance(header, dict):

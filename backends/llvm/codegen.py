@@ -1,0 +1,214 @@
+"""A Program as one LLVM module in text: constants, a small internal function for each kernel, and the exported entry points."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from graphc.backends.llvm.calls import bases_of, separate_params
+from graphc.backends.llvm.contraction import ContractionEmitter, emit_pack
+from graphc.backends.llvm.emitter import I8, PTR, Function, Value, integer, symbol
+from graphc.backends.llvm.entry import emit_entry
+from graphc.backends.llvm.evaluate import Evaluator
+from graphc.backends.llvm.intrinsics import emit_intrinsic
+from graphc.backends.llvm.nest import NestEmitter
+from graphc.backends.llvm.packing import KernelCode, Pack, invariant_params, plan_entry
+from graphc.backends.llvm.pointwise import MathLibrary
+from graphc.errors import GraphcValueError
+from graphc.ir.attrs import ArrayValue
+from graphc.kernel.loopir import Intrinsic, Kernel, Load
+from graphc.kernel.program import Program
+from graphc.kernel.schedule import Schedule, schedule_kernel
+from graphc.kernel.target import Target
+from graphc.kernel.tiling import Contraction
+
+FAST_MATH = " reassoc nsz arcp contract afn"
+"""What ``fast_math`` allows; NaN and infinities keep their meaning."""
+
+
+@dataclass(frozen=True)
+class ModuleText:
+    """An emitted module.
+
+    Attributes:
+        ir: the text.
+        exports: entry name → exported symbol.
+        arena_bytes: memory a call needs.
+    """
+
+    ir: str
+    exports: Mapping[str, str]
+    arena_bytes: int
+
+
+def emit_module(program: Program, target: Target, prefix: str, *, fast_math: bool = False) -> ModuleText:
+    """Emit a program for a target.
+
+    Raises:
+        GraphcValueError: E762, a prefix or entry name that is no C identifier.
+    """
+    library = MathLibrary(target)
+    emitter = _KernelEmitter(library, FAST_MATH if fast_math else "")
+    separate, invariant = separate_params(program), invariant_params(program)
+    codes = [
+        emitter.emit(number, kernel, separate[number], invariant[number]) for number, kernel in enumerate(program.kernels)
+    ]
+    functions = emitter.functions
+    exports: dict[str, str] = {}
+    arena_bytes = program.arena_bytes
+    extras: list[str] = []
+    for name, entry in program.entries.items():
+        exports[name] = _exported(prefix, name)
+        plan = plan_entry(program, entry, codes)
+        arena_bytes = max(arena_bytes, plan.arena_bytes)
+        made, tables = emit_entry(plan, bases_of(program, entry), exports[name], len(exports) - 1)
+        functions += made
+        extras += tables
+    constants = [_constant(number, value) for number, value in enumerate(program.constants)]
+    texts = [function.render() for function in functions]
+    declarations = _declarations(function.declarations for function in functions)
+    declarations |= _declarations([library.declarations])
+    lines = [
+        f'target triple = "{target.triple}"',
+        "",
+        *constants,
+        *extras,
+        "",
+        *declarations.values(),
+        "",
+        *library.texts.values(),
+        *texts,
+        f"attributes #0 = {{ noinline nounwind {_machine(target)} }}",
+        f"attributes #1 = {{ nounwind {_machine(target)} }}",
+        "",
+    ]
+    return ModuleText("\n".join(lines), exports, arena_bytes)
+
+
+def _exported(prefix: str, name: str) -> str:
+    exported = f"{prefix}_{name}"
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", exported):
+        raise GraphcValueError(
+            "E762", f"{exported!r} is no C identifier", hint="use letters, digits and underscores for entry points and the prefix"
+        )
+    return exported
+
+
+def _machine(target: Target) -> str:
+    features = f' "target-features"="{target.features}"' if target.features else ""
+    return f'"target-cpu"="{target.cpu}"{features}'
+
+
+def _constant(number: int, value: ArrayValue) -> str:
+    data = value.array.tobytes()
+    kind = "unnamed_addr constant"
+    return f'@c{number} = internal {kind} [{len(data)} x i8] c"{escaped(data)}", align 64'
+
+
+def escaped(data: bytes) -> str:
+    """Bytes as the inside of an LLVM string constant."""
+    return "".join(_ESCAPED[byte] for byte in data)
+
+
+_ESCAPED = [
+    chr(byte) if 32 <= byte < 127 and byte not in (34, 92) else f"\\{byte:02X}" for byte in range(256)
+]
+
+
+def _declarations(groups: Iterable[Iterable[str]]) -> dict[str, str]:
+    """Declarations by symbol, each once."""
+    found: dict[str, str] = {}
+    for group in groups:
+        for line in group:
+            found.setdefault(line[line.index("@") : line.index("(")], line)
+    return found
+
+
+class _KernelEmitter:
+    """Emits kernels; ``functions`` grows in order."""
+
+    def __init__(self, library: MathLibrary, flags: str) -> None:
+        self.library = library
+        self.flags = flags
+        self.functions: list[Function] = []
+
+    def _function(self, name: str, parameters: Sequence[tuple[str, bool]], result: str = "void") -> Function:
+        listed = [(PTR, attribute + (" align 64" if aligned else "")) for attribute, aligned in parameters]
+        fn = Function(symbol(name), listed, result=result)
+        fn.flags = self.flags
+        self.functions.append(fn)
+        return fn
+
+    def emit(self, number: int, kernel: Kernel | Intrinsic, separate: frozenset[int], invariant: frozenset[int]) -> KernelCode:
+        """The functions of one kernel and how to call them."""
+        if isinstance(kernel, Intrinsic):
+            name = f"k{number}.{kernel.intrinsic}"
+            fails = kernel.intrinsic == "check_index"
+            count = len(kernel.params) + fails
+            fn = self._function(name, [("", False)] * count, "i1" if fails else "void")
+            emit_intrinsic(fn, kernel, self.library.target)
+            return KernelCode(fn.name, 0, (), fails)
+        schedule = schedule_kernel(kernel, self.library.target, invariant)
+        attributes = [("noalias" if param in separate else "", False) for param in range(len(kernel.params))]
+        packs: list[Pack] = []
+        sizes = iter(schedule.packed_bytes)
+        for step in schedule.steps:
+            if isinstance(step, Contraction) and step.packed:
+                used = _params_of(schedule, step)
+                outside = all(param < schedule.own_params and kernel.params[param].mode == "in" for param in used)
+                fn = self._function(f"k{number}.pack{len(packs)}", [("", False)] * len(used) + [("noalias", True)])
+                self._pack(fn, schedule, step, used)
+                packs.append(Pack(fn.name, used if outside else (), next(sizes), outside))
+        attributes += [("noalias", True)] * (bool(schedule.scratch_bytes) + len(packs))
+        fn = self._function(f"k{number}.{_readable(kernel.name)}", attributes)
+        self._body(fn, schedule, packs)
+        return KernelCode(fn.name, schedule.scratch_bytes, tuple(packs), False)
+
+    def _pointers(self, fn: Function, schedule: Schedule) -> list[Value]:
+        """The address of every parameter, those in scratch included."""
+        own = fn.arguments[: schedule.own_params]
+        if not schedule.scratch_bytes:
+            return list(own)
+        scratch = fn.arguments[schedule.own_params]
+        return [*own, *(fn.element(scratch, I8, integer(offset)) for offset in schedule.offsets)]
+
+    def _body(self, fn: Function, schedule: Schedule, packs: Sequence[Pack]) -> None:
+        if 0 in schedule.kernel.extents and not schedule.steps:
+            fn.ret()
+            return
+        pointers = self._pointers(fn, schedule)
+        first = schedule.own_params + bool(schedule.scratch_bytes)
+        panels = iter(zip(packs, fn.arguments[first:], strict=True))
+        for step in schedule.steps:
+            evaluator = Evaluator(fn, schedule.kernel, pointers, self.library)
+            if not isinstance(step, Contraction):
+                NestEmitter(evaluator).emit(step)
+                continue
+            panel = None
+            if step.packed:
+                pack, panel = next(panels)
+                if not pack.is_outside:
+                    used = _params_of(schedule, step)
+                    fn.call(pack.function, None, [*(pointers[param] for param in used), panel])
+            ContractionEmitter(evaluator, step, panel).emit()
+        fn.ret()
+
+    def _pack(self, fn: Function, schedule: Schedule, step: Contraction, used: Sequence[int]) -> None:
+        pointers = list(fn.arguments[:1]) * len(schedule.kernel.params)
+        for argument, param in zip(fn.arguments, used, strict=False):
+            pointers[param] = argument
+        emit_pack(Evaluator(fn, schedule.kernel, pointers, self.library), step, fn.arguments[-1])
+        fn.ret()
+
+
+def _params_of(schedule: Schedule, step: Contraction) -> tuple[int, ...]:
+    """The parameters that the packed operand is computed from."""
+    from graphc.kernel.schedule import closure
+
+    values = [schedule.kernel.values[number] for number in closure(schedule.kernel, [step.right])]
+    return tuple(sorted({value.param for value in values if isinstance(value, Load)}))
+
+
+def _readable(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "_", name)[:40]

@@ -1,0 +1,180 @@
+"""The whole pipeline, from a model to something that runs.
+
+    model ──bind──► module ──passes──► scheduled module ──backend──► code ──► CompiledModel
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from graphc import ops as _ops  # noqa: F401  (fills the op registry)
+from graphc.artifact.compiled import CompiledModel
+from graphc.artifact.loader import load as load
+from graphc.artifact.spec import Built, Stage, check_name
+from graphc.config import Options, debug_options
+from graphc.debug import Recorder
+from graphc.errors import GraphcImportError, GraphcTypeError, GraphcValueError, nearest
+from graphc.ir.bind import bind_dimensions
+from graphc.ir.graph import Graph, Module
+from graphc.ir.verify import verify_module
+from graphc.kernel.lower import lower_module
+from graphc.kernel.program import Program
+from graphc.passes.pipeline import Observer, run_pipeline
+
+_BACKENDS: Mapping[str, str] = {
+    "llvm": "graphc.backends.llvm.backend:build",
+    "numpy": "graphc.backends.numpy.backend:build",
+}
+"""Backend → where its ``build`` function is.  Strings, so that a backend is imported when it is first asked for."""
+
+_ENTRY_POINT_GROUP = "graphc.backends"
+"""The entry-point group in which another package registers a backend."""
+
+BuildFunction = Callable[[Module, Options, Stage], Built]
+
+
+def backend_names() -> tuple[str, ...]:
+    """Backends that ``compile`` knows: graphc's own, then those of installed packages."""
+    return (*_BACKENDS, *sorted({point.name for point in entry_points(group=_ENTRY_POINT_GROUP)} - set(_BACKENDS)))
+
+
+def compile(
+    model: Any = None,
+    backend: str = "llvm",
+    *,
+    inputs: Sequence[Any] | None = None,
+    outputs: Any = None,
+    name: str | None = None,
+    dims: Mapping[str, int] | None = None,
+    cpu: str = "native",
+    fast_math: bool = False,
+    disable: Sequence[str] = (),
+    seed: int = 0,
+    threads: int = 1,
+    observer: Observer | None = None,
+) -> CompiledModel:
+    """Compile a model, or the function from ``inputs`` to ``outputs``.
+
+    Args:
+        model: a :class:`graphc.Model`; left out where inputs and outputs are given.
+        backend: ``"llvm"`` (native code) or ``"numpy"`` (readable source).
+        inputs: tensors made by ``graphc.input``, in the order of the arguments.
+        outputs: a tensor, or several in a list, tuple or dict; the entry point is called ``call``.
+        name: of the model; an identifier.
+        dims: values for symbolic dimensions.
+        cpu: ``"native"``, or the level of x86-64 that the code may ask for: ``"x86-64"``, ``"avx2"``, ``"avx512"``.
+        fast_math: let the compiler assume no NaN or infinity and re-associate.
+        disable: passes to leave out, by name.
+        seed: of the initial values of parameters.
+        threads: native threads a call may use.
+        observer: told of every pass.
+
+    Returns:
+        An object whose methods are the entry points.
+
+    Raises:
+        GraphcError: of the kind the model or an option deserves.
+    """
+    options = Options(backend, cpu, fast_math, tuple(disable), dict(dims or {}), seed, threads)
+    build = _backend(backend)
+    recorder = Recorder(debug_options())
+    with recorder.stage("model"):
+        module = to_module(model, inputs=inputs, outputs=outputs, name=name)
+    scheduled = schedule(module, options, observer=observer, recorder=recorder)
+    built = build(scheduled, options, recorder.stage)
+    recorder.emitted(built)
+    compiled = CompiledModel(scheduled, built.build, program=built.program, seed=seed)
+    compiled.timings = recorder.finish()
+    return compiled
+
+
+def to_module(
+    model: Any = None, *, inputs: Sequence[Any] | None = None, outputs: Any = None, name: str | None = None
+) -> Module:
+    """The module of a model, or of a function given by its inputs and outputs."""
+    if model is None:
+        if inputs is None or outputs is None:
+            raise GraphcTypeError("E448", "compile needs a model, or inputs=[...] and outputs=[...]")
+        module = _function_module(inputs, outputs)
+    elif inputs is not None or outputs is not None:
+        raise GraphcTypeError("E448", "compile takes a model, or inputs and outputs, not both")
+    else:
+        module = getattr(model, "module", model)
+    if not isinstance(module, Module):
+        raise GraphcTypeError("E105", f"expected a graphc.Model, got {type(model).__name__}", hint="wrap the outputs: graphc.Model(predict=y)")
+    chosen = name if name is not None else module.name
+    if name is not None:
+        check_name(name)
+    elif not chosen.isidentifier() or keyword.iskeyword(chosen):
+        chosen = "model"
+    return Module(chosen, module.entries)
+
+
+def _function_module(inputs: Sequence[Any], outputs: Any) -> Module:
+    """A module with one entry point ``call``; tensors of the frontend are known by their ``node`` and ``builder``."""
+    if isinstance(outputs, Mapping):
+        named = [(str(key), value) for key, value in outputs.items()]
+    elif isinstance(outputs, (list, tuple)):
+        named = [(f"output_{index}", value) for index, value in enumerate(outputs)]
+    else:
+        named = [("output", outputs)]
+    for tensor in (*inputs, *(value for _, value in named)):
+        if not hasattr(tensor, "node"):
+            raise GraphcTypeError("E448", f"expected a tensor, got {type(tensor).__name__}")
+    for tensor in inputs:
+        if tensor.node.op.name != "input":
+            raise GraphcTypeError("E448", f"inputs must be made by graphc.input, got the result of {tensor.node.op.name}")
+    graph = Graph.make("call", [t.node for t in inputs], [(key, t.node) for key, t in named], builder=named[0][1].builder)
+    missing = [n.attrs["name"] for n in graph.nodes if n.op.name == "input" and n not in graph.inputs]
+    if missing:
+        raise GraphcValueError("E448", f"the outputs also need the input {missing[0]!r}", hint="add it to inputs=[...]")
+    return Module("model", {"call": graph})
+
+
+def schedule(
+    module: Module,
+    options: Options | None = None,
+    *,
+    until: str | None = None,
+    observer: Observer | None = None,
+    recorder: Recorder | None = None,
+) -> Module:
+    """Bind the dimensions and run the passes on every entry point."""
+    options = options or Options()
+    recorder = recorder or Recorder(debug_options())
+    module = bind_dimensions(module, options.dims)
+    if recorder.debug.verify:
+        verify_module(module)
+    entries = {}
+    for name, graph in module.entries.items():
+        recorder.begin(name, graph)
+        with recorder.stage(f"passes of {name}"):
+            entries[name] = run_pipeline(
+                graph, disable=options.disable, until=until, observer=recorder.watching(observer), check=recorder.debug.verify
+            )
+    return Module(module.name, entries, tuple(module.states.values()))
+
+
+def lower(module: Module, options: Options | None = None) -> Program:
+    """The program that native backends compile: kernels, calls, loops and the arena."""
+    return lower_module(schedule(module, options))
+
+
+def _backend(name: str) -> BuildFunction:
+    where = _BACKENDS.get(name)
+    if where is None:
+        for point in entry_points(group=_ENTRY_POINT_GROUP):
+            if point.name == name:
+                return cast(BuildFunction, point.load())
+        close = nearest(name, backend_names())
+        hint = f"did you mean {close}?" if close else f"one of {', '.join(backend_names())}"
+        raise GraphcValueError("E106", f"unknown backend {name!r}", hint=hint)
+    module, _, function = where.partition(":")
+    try:
+        return cast(BuildFunction, getattr(import_module(module), function))
+    except ImportError as error:
+        raise GraphcImportError("E106", f"the backend {name!r} cannot be loaded: {error}") from error
