@@ -17,9 +17,9 @@ from graphc.backends.llvm.packing import KernelCode, Pack, invariant_params, pla
 from graphc.backends.llvm.pointwise import MathLibrary
 from graphc.errors import GraphcValueError
 from graphc.ir.attrs import ArrayValue
-from graphc.kernel.loopir import Intrinsic, Kernel, Load
+from graphc.kernel.loopir import Gather, Intrinsic, Kernel, Load
 from graphc.kernel.program import Program
-from graphc.kernel.schedule import Schedule, schedule_kernel
+from graphc.kernel.schedule import Schedule, closure, schedule_kernel
 from graphc.kernel.target import Target
 from graphc.kernel.tiling import Contraction
 
@@ -174,9 +174,6 @@ class _KernelEmitter:
         return [*own, *(fn.element(scratch, I8, integer(offset)) for offset in schedule.offsets)]
 
     def _body(self, fn: Function, schedule: Schedule, packs: Sequence[Pack]) -> None:
-        if 0 in schedule.kernel.extents and not schedule.steps:
-            fn.ret()
-            return
         pointers = self._pointers(fn, schedule)
         first = schedule.own_params + bool(schedule.scratch_bytes)
         panels = iter(zip(packs, fn.arguments[first:], strict=True))
@@ -204,10 +201,8 @@ class _KernelEmitter:
 
 def _params_of(schedule: Schedule, step: Contraction) -> tuple[int, ...]:
     """The parameters that the packed operand is computed from."""
-    from graphc.kernel.schedule import closure
-
     values = [schedule.kernel.values[number] for number in closure(schedule.kernel, [step.right])]
-    return tuple(sorted({value.param for value in values if isinstance(value, Load)}))
+    return tuple(sorted({value.param for value in values if isinstance(value, (Load, Gather))}))
 
 
 def _readable(name: str) -> str:

@@ -45,6 +45,7 @@ class Variable:
         whole: it refers to all of its storage, not to a view.
         name: given when the statement that binds it is written.
         lent: the name belongs to a variable outside the loop whose body this is.
+        expired: the last read has been written.
     """
 
     storage: Storage
@@ -52,6 +53,7 @@ class Variable:
     whole: bool
     name: str = ""
     lent: bool = False
+    expired: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -117,6 +119,8 @@ class _Planner:
         self.uses = Counter(operand for node in graph.nodes for operand in node.inputs)
         self.uses.update(graph.output_nodes)
         self.uses.update(value for _, value in graph.updates)
+        # A graph takes each result once, since equal nodes are one node.
+        self.results = {(node.inputs[0], node.attrs["index"]): node for node in graph.nodes if node.op.name == "result"}
         self.last: dict[Node, int] = {}
         self.storage_last: dict[Node, int] = {}
 
@@ -168,7 +172,7 @@ class _Planner:
             storage_last[node] = whole
             for operand in node.inputs:
                 last[operand] = max(last.get(operand, read), read)
-            if is_view(node) or node.op.name == "result":
+            if is_view(node):
                 storage_last[node.inputs[0]] = max(storage_last.get(node.inputs[0], whole), whole)
 
     # -- variables ---------------------------------------------------------------------------------------------------
@@ -223,18 +227,11 @@ class _Planner:
         count = len(parts.carries)
         next_values = body.output_nodes[:count]
         carry_inputs = body.inputs[1 : 1 + count]
-        readers: dict[int, list[Node]] = {}
-        for reader in self.nodes[position + 1 :] if self.uses[node] else ():
-            if len(readers) == len(node.type.elements):
-                break
-            if reader.op.name == "result" and reader.inputs[0] is node:
-                readers.setdefault(reader.attrs["index"], []).append(reader)
         adopted = self._adoptable(position, parts)
         body_plan, fresh = self._plan_body(body, next_values, carry_inputs, adopted)
         carries: list[Variable] = []
         for index, initial in enumerate(parts.carries):
-            last = max((self.last[r] for r in readers.get(index, ())), default=position)
-            memory = max((self.storage_last[r] for r in readers.get(index, ())), default=position)
+            last, memory = self._last_reads_of_result(position, node, index)
             if index in adopted:
                 variable = self.plan.variables[initial]
                 variable.last, variable.storage.last = last, memory
@@ -248,10 +245,14 @@ class _Planner:
             carries.append(variable)
         stacks = []
         for index in range(count, len(node.type.elements)):
-            last = max((self.last[r] for r in readers.get(index, ())), default=position)
-            memory = max((self.storage_last[r] for r in readers.get(index, ())), default=position)
+            last, memory = self._last_reads_of_result(position, node, index)
             stacks.append(Variable(Storage(True, memory), last, True))
         self.plan.loops[node] = LoopPlan(parts, body_plan, carries, stacks, adopted)
+
+    def _last_reads_of_result(self, position: int, loop: Node, index: int) -> tuple[int, int]:
+        """When one result of a loop is read last, by name and under any name."""
+        reader = self.results.get((loop, index))
+        return (position, position) if reader is None else (self.last[reader], self.storage_last[reader])
 
     def _adoptable(self, position: int, parts: LoopParts) -> set[int]:
         """Carries that start in memory which is theirs alone."""
@@ -288,7 +289,3 @@ class _Planner:
                 return plan, fresh
             adopted &= fresh
 
-
-def trip_input(body: Graph) -> Node:
-    """The input of a loop's body that counts the steps."""
-    return body.inputs[0]

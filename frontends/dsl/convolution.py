@@ -16,7 +16,7 @@ Sizes = int | Sequence[int]
 """One size for every spatial axis, or one each."""
 
 Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
-"""``"valid"`` (none), ``"same"`` (ceil(length / stride) windows), one count, a count an axis, or (low, high) an axis."""
+"""``"valid"`` (none), ``"same"`` (ceil(length / stride) windows), one count, one an axis, or (low, high) an axis."""
 
 _FORMATS = ("channels_last", "channels_first")
 

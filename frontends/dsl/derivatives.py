@@ -82,7 +82,7 @@ def grad(output: Tensor, wrt: Any) -> Any:
 
 
 def _check_connected(output: Tensor, wrt: Sequence[Node]) -> None:
-    """Complain where ``output`` depends on ``wrt``, but only through the likes of ``floor``, ``argmax`` or a comparison.
+    """Complain where ``output`` depends on ``wrt``, but only through the likes of ``floor``, ``argmax`` or ``<``.
 
     ``stop_gradient`` is meant: what lies behind it does not count as a dependence.
     """

@@ -37,7 +37,7 @@ def vecdot(x1: Any, x2: Any, axis: int = -1) -> Tensor:
 
 
 def dot(x1: Any, x2: Any) -> Tensor:
-    """NumPy's ``dot``: the last axis of x1 against the last but one (or only) axis of x2, or a product with a scalar."""
+    """NumPy's ``dot``: the last axis of x1 against the last but one (or only) of x2, or a product with a scalar."""
     left, right = promoted(x1, x2)
     if left.ndim == 0 or right.ndim == 0:
         return apply("multiply", left, right)

@@ -217,6 +217,10 @@ def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
     return reshape(spread, (*before, length * count, *after))
 
 
+def _each(value: Any) -> tuple[int, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
 def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
     """Elements moved by ``shift`` along an axis, those that leave at one end entering at the other.
 
@@ -225,8 +229,8 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
     tensor = as_tensor(x)
     if axis is None:
         return reshape(roll(flatten(tensor), shift, 0), tensor.shape)
-    axes: tuple[int, ...] = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
-    shifts: tuple[int, ...] = tuple(shift) if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    axes, shifts = _each(axis), _each(shift)
+    shifts = shifts * len(axes) if isinstance(shift, int) else shifts
     for amount, one in zip(shifts, axes, strict=True):
         position = normalize_axis(one, tensor.ndim, tensor)
         length = tensor.shape[position]

@@ -47,7 +47,7 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
-    """The accuracy that fits the shapes: sparse for targets without a class axis, categorical, or binary for one score."""
+    """The accuracy that fits the shapes: sparse for targets without classes, categorical, or binary for one score."""
     truth, prediction = as_tensor(y_true), as_tensor(y_pred)
     if prediction.ndim < 2 or prediction.shape[-1] == 1:
         return binary_accuracy(truth, prediction)

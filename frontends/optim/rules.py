@@ -87,7 +87,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter, 2017): p also shrinks by rate · weight_decay.
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2017): p also shrinks by rate · weight_decay.
 
     Args:
         learning_rate: see :class:`Optimizer`.

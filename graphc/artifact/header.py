@@ -115,7 +115,7 @@ def c_header(spec: Spec, build: NativeBuild, version: str, weights_data_offset: 
         "",
         *_states(spec),
         "/* Entry points: inputs, outputs and states are arrays of pointers in the orders stated here; arena has",
-        " * ARENA_BYTES bytes and is aligned to 64.  Returns 0, or 1 where an index in the data is out of range: error[0..3]",
+        " * ARENA_BYTES bytes, aligned to 64.  Returns 0, or 1 where an index in the data is out of range: error[0..3]",
         " * are then the number of the check, the position, the index and the limit, and no state has changed. */",
         *(line for entry in spec.entries for line in _entry(spec, entry, build)),
         _helpers(spec),

@@ -30,7 +30,12 @@ ValueId = int
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A pointer argument: the element type it points to and how it is used."""
+    """A pointer argument: the element type it points to and how it is used.
+
+    No element that one parameter of a call writes is accessed through another one: memory that a kernel both reads and writes is one
+    ``inout`` parameter, whose loads have the very map of its one store and feed no reduction, or whose stores accumulate.  Two
+    parameters may point into one buffer, to different elements.
+    """
 
     dtype: DType
     mode: ParamMode
@@ -63,7 +68,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Gather:
-    """The element of ``param`` at ``map + index * stride``; the index has been checked by an earlier kernel."""
+    """The element of ``param`` at ``map + index * stride``; the int64 index has been checked by an earlier kernel."""
 
     param: int
     map: Map
@@ -84,7 +89,7 @@ class Index:
 class Apply:
     """A pointwise op, by its name in the op registry, on scalars of its operands' dtypes.
 
-    ``random_uniform`` is applied here too: args are seed, step (int64) and the element's flat index (int64), attribute ``stream``.
+    A ``cast`` is to ``dtype`` and has no attributes.  ``random_uniform`` is applied here too: args are seed, step (int64) and the element's flat index (int64), attribute ``stream``.
     """
 
     op: str
@@ -147,11 +152,12 @@ class Kernel:
     """One loop nest.  Compared structurally: equal kernels are compiled once.
 
     Attributes:
-        params: pointer arguments in call order.
-        extents: size of each axis.
+        params: pointer arguments in call order: first those that are only read, then those that are written.
+        extents: size of each axis, 2 or more.  Axes of the largest result come first, outermost in memory first, then those that are
+            only reduced; a contraction therefore has its batch, row and column axes before its inner ones.
         values: SSA body; ``values[i]`` may refer to earlier ones only.
         stores: what is written, in order.
-        name: for people and symbols; not part of equality.
+        name: for people and symbols, unique in a program; not part of equality.
     """
 
     params: tuple[Param, ...]
@@ -166,7 +172,8 @@ class Intrinsic:
     """A kernel that is not a loop nest over a domain, by name, with integer parameters.
 
     ``check_index``: params (index buffer in); sizes (count, limit): fails with the position of the first index outside [0, limit).
-    ``argsort``: params (in, out int64, scratch int64); sizes (outer, length, inner, descending): stable sort along the middle axis.
+    ``argsort``: params (in, out int64, scratch int64); sizes (outer, length, inner, descending): stable sort along the middle axis,
+        NaN last; scratch has 2·length elements.
     """
 
     intrinsic: Literal["check_index", "argsort"]

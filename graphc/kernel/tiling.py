@@ -92,17 +92,17 @@ def contraction_operands(kernel: Kernel, number: ValueId) -> tuple[ValueId, Valu
 
 
 def _is_plain(kernel: Kernel, number: ValueId) -> bool:
-    """A load, or casts of one."""
+    """A load, or a cast of one."""
     value = kernel.values[number]
-    while isinstance(value, Apply) and value.op == "cast":
+    if isinstance(value, Apply) and value.op == "cast":
         value = kernel.values[value.args[0]]
     return isinstance(value, Load)
 
 
 def source_load(kernel: Kernel, number: ValueId) -> Load:
-    """The load below the casts of a plain operand."""
+    """The load of a plain operand."""
     value = kernel.values[number]
-    while isinstance(value, Apply):
+    if isinstance(value, Apply):
         value = kernel.values[value.args[0]]
     assert isinstance(value, Load)
     return value

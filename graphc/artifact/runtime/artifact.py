@@ -65,8 +65,7 @@ class Artifact:
 
     Raises:
         GraphcImportError: not an artifact (E560), damaged (E561), files of different builds (E562), a processor
-        feature is missing
-            (E563), made for another platform (E564), or of another format (E565).
+            feature is missing (E563), made for another platform (E564), or of another format (E565).
 
     Attributes:
         folder: where it lies.

@@ -1,0 +1,116 @@
+"""A picture before it has a layout: boxes, edges and nested clusters.  Every stage is turned into one; DOT, SVG and HTML are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+ClusterPath = tuple[tuple[str, str], ...]
+"""(kind, label) of every cluster around a box, outermost first."""
+
+Details = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One thing drawn.
+
+    Attributes:
+        key: its name in DOT and in the page, ``n0``, ``n1``, …; nothing from outside.
+        kind: a key of :data:`graphc.render.style.LOOKS`.
+        title: first line, usually the op.
+        lines: small print below.
+        cluster: number of the innermost cluster around it, None for none.
+        details: what the page shows on a click, in order.
+    """
+
+    key: str
+    kind: str
+    title: str
+    lines: tuple[str, ...] = ()
+    cluster: int | None = None
+    details: Details = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A value on its way: ``kind`` is ``data``, ``carry`` (into a later step) or ``order``; it carries no rank where ``back``."""
+
+    source: str
+    target: str
+    label: str = ""
+    kind: str = "data"
+    back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A frame around boxes; ``parent`` is its position in :attr:`Picture.clusters`."""
+
+    label: str
+    kind: str
+    parent: int | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is drawn at a stage.
+
+    Attributes:
+        title: model and entry point.
+        stage: its name.
+        boxes, edges, clusters: in a deterministic order.
+        remarks: what the reader must know, such as what was left out.
+    """
+
+    title: str
+    stage: str
+    boxes: tuple[Box, ...]
+    edges: tuple[Edge, ...]
+    clusters: tuple[Cluster, ...]
+    remarks: tuple[str, ...] = ()
+
+
+class Canvas:
+    """Collects a picture."""
+
+    def __init__(self) -> None:
+        self.boxes: list[Box] = []
+        self.remarks: list[str] = []
+        self._edges: dict[Edge, None] = {}
+        self._clusters: list[Cluster] = []
+        self._cluster_numbers: dict[tuple[tuple[str, str, object], ...], int] = {}
+
+    def cluster(self, path: ClusterPath, identity: object = None) -> int | None:
+        """The cluster at ``path``, made where it is new; ``identity`` keeps apart clusters of equal labels (two loops)."""
+        number: int | None = None
+        key: tuple[tuple[str, str, object], ...] = ()
+        for kind, label in path:
+            # Only repeats and fused groups can stand twice under one name.
+            key = (*key, (kind, label, identity if kind in ("repeat", "fused") else None))
+            found = self._cluster_numbers.get(key)
+            if found is None:
+                found = self._cluster_numbers[key] = len(self._clusters)
+                self._clusters.append(Cluster(label, kind, number))
+            number = found
+        return number
+
+    def box(
+        self, kind: str, title: str, lines: Sequence[str] = (), cluster: int | None = None, details: Details | None = None
+    ) -> str:
+        """Add a box; gives its key."""
+        key = f"n{len(self.boxes)}"
+        self.boxes.append(Box(key, kind, title, tuple(line for line in lines if line), cluster, details or {}))
+        return key
+
+    def cluster_of(self, key: str) -> int | None:
+        """The cluster that a box stands in."""
+        return self.boxes[int(key[1:])].cluster
+
+    def edge(self, source: str, target: str, label: str = "", kind: str = "data", *, back: bool = False) -> None:
+        """Add an edge; an equal one is drawn once."""
+        self._edges.setdefault(Edge(source, target, label, kind, back))
+
+    def picture(self, title: str, stage: str) -> Picture:
+        """What has been collected."""
+        return Picture(title, stage, tuple(self.boxes), tuple(self._edges), tuple(self._clusters), tuple(self.remarks))
