@@ -58,7 +58,9 @@ class ContractionEmitter:
         with ExitStack() as stack:
             loops = _open_axes(self.evaluator, stack, self.plan.outer)
             self.evaluator.mark()
-            self._depth_blocks()
+            # What depends on the outer axes alone is computed before the loops over tiles.
+            with self.evaluator.scope({}):
+                self._depth_blocks()
             for loop in reversed(loops):
                 self.fn.end_loop(loop)
 

@@ -106,6 +106,7 @@ def c_header(spec: Spec, build: NativeBuild, version: str, weights_data_offset: 
         'extern "C" {',
         "#endif",
         "",
+        "/* Workspace of a call, and the states together with each aligned to 64. */",
         f"#define {name}_ARENA_BYTES {build.arena_bytes}",
         f"#define {name}_STATES {len(spec.states)}",
         f"#define {name}_MEMORY_BYTES {_memory_offsets(spec.states)[-1]}",

@@ -113,6 +113,8 @@ class Builder:
         node = ref() if ref is not None else None
         if node is None:
             try:
+                if op.arity is not None and len(operands) != op.arity:
+                    raise GraphcTypeError("E213", f"{op.name} takes {op.arity} inputs, got {len(operands)}")
                 type_ = infer_type(op, canonical, [operand.type for operand in operands])
             except GraphcError as error:
                 raise self.locate(error, operands) from None
@@ -130,6 +132,8 @@ class Builder:
             if self._table.get(dead.key) is dead:
                 del self._table[dead.key]
             self._notes.pop(dead.serial, None)
+            # The key holds the node's inputs: letting go of it here may free them, and the loop goes on with them.
+            dead.key = None
         ref = _Ref(node, self._dead.append)  # type: ignore[arg-type]
         ref.key = key
         ref.serial = node.serial

@@ -187,38 +187,51 @@ _TOKEN = re.compile(r"\s*(\*\*|[-+*]|\d+|[A-Za-z_][A-Za-z_0-9]*)")
 
 
 def parse_dim(text: str) -> Dim:
-    """Read the text form back: sums and differences of products of integers and symbol powers."""
-    position, tokens = 0, []
-    text = text.strip()
-    while position < len(text):
-        match = _TOKEN.match(text, position)
+    """Read the text form back: a sum of signed products of integers and symbol powers.
+
+    Raises:
+        GraphcValueError: anything else (E214).
+    """
+    tokens: list[str] = []
+    position = 0
+    while position < len(text.strip()):
+        match = _TOKEN.match(text.strip(), position)
         if match is None:
             raise GraphcValueError("E214", f"not a dimension: {text!r}")
         tokens.append(match.group(1))
         position = match.end()
+    if not tokens:
+        raise GraphcValueError("E214", "an empty text is not a dimension")
     total: Dim = 0
     index = 0
-    sign = 1
     while index < len(tokens):
+        sign = 1
         if tokens[index] in "+-":
             sign = -1 if tokens[index] == "-" else 1
             index += 1
-        piece: Dim = sign
-        while True:
-            if index >= len(tokens) or tokens[index] in ("+", "-", "*", "**"):
-                raise GraphcValueError("E214", f"not a dimension: {text!r}")
-            factor: Dim = int(tokens[index]) if tokens[index].isdigit() else symbol(tokens[index])
-            index += 1
-            power = 1
-            if index < len(tokens) and tokens[index] == "**":
-                power = int(tokens[index + 1])
-                index += 2
-            for _ in range(power):
-                piece = piece * factor
-            if index < len(tokens) and tokens[index] == "*":
-                index += 1
-                continue
-            break
-        total = total + piece
-        sign = 1
+        elif index:
+            raise GraphcValueError("E214", f"not a dimension: {text!r}")
+        piece, index = _parse_product(tokens, index, text)
+        total = total + sign * piece
     return total
+
+
+def _parse_product(tokens: list[str], index: int, text: str) -> tuple[Dim, int]:
+    """Factors joined by ``*``, from ``index`` on; the product and where it ends."""
+    piece: Dim = 1
+    while True:
+        if index >= len(tokens) or not (tokens[index].isdigit() or tokens[index].isidentifier()):
+            raise GraphcValueError("E214", f"not a dimension: {text!r}")
+        factor: Dim = int(tokens[index]) if tokens[index].isdigit() else symbol(tokens[index])
+        index += 1
+        power = 1
+        if index < len(tokens) and tokens[index] == "**":
+            if index + 1 >= len(tokens) or not tokens[index + 1].isdigit() or int(tokens[index + 1]) > 64:
+                raise GraphcValueError("E214", f"not a dimension: {text!r}")
+            power = int(tokens[index + 1])
+            index += 2
+        for _ in range(power):
+            piece = piece * factor
+        if index >= len(tokens) or tokens[index] != "*":
+            return piece, index
+        index += 1

@@ -201,6 +201,7 @@ class TensorType:
         return self if self.is_static else tensor_type(self.dtype, [substitute(d, values) for d in self.shape])
 
 
+_DIM_CLASSES = frozenset({int, Poly})
 _tensor_types: dict[tuple[DType, Shape], TensorType] = {}
 
 
@@ -213,8 +214,8 @@ def tensor_type(element: DType, shape: Iterable[Dim] = ()) -> TensorType:
     """
     dims = tuple(shape)
     key = (element, dims)
-    # True hashes as 1: a bool dimension is looked for before the table is asked.
-    found = None if bool in map(type, dims) else _tensor_types.get(key)
+    # True and 1.0 hash as 1: only true integers and symbols may ask the table.
+    found = _tensor_types.get(key) if _DIM_CLASSES.issuperset(map(type, dims)) else None
     if found is not None:
         return found
     dims = tuple(_check_dim(d, dims) for d in dims)

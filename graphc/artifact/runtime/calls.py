@@ -232,7 +232,7 @@ def _source_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
             outputs = _own_results(entry, made, outs)
             for name in entry.updates:
                 if parameters[name] is not arrays[name]:
-                    np.copyto(arrays[name], parameters[name], casting="no")
+                    np.copyto(arrays[name], parameters[name], casting="same_kind")
         return _result(entry, outputs, out)
 
     return _described(call, entry)
