@@ -32,7 +32,7 @@ def build(module: Module, options: Options, stage: Stage) -> Built:
     with stage("load"):
         functions = load_in_process(native)
     made = NativeBuild(
-        prefix=module.name,
+        exports=native.exports,
         arena_bytes=native.arena_bytes,
         target=target,
         functions=functions,

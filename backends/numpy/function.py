@@ -55,7 +55,8 @@ class _FunctionWriter:
         self.pool = pool
         symbols = {name: pool.take(identifier(name)) for name in _symbols(graph)}
         self.region = RegionWriter(module, pool, symbols)
-        self.state_reads = [node for node in graph.nodes if node.op.name == "state" and self._is_read(node)]
+        read = {operand for node in graph.nodes for operand in node.inputs} | set(graph.roots)
+        self.state_reads = [node for node in graph.nodes if node.op.name == "state" and node in read]
         self.updated = {variable_ for variable_, _ in graph.updates}
         at_end = [value for variable_, value in graph.updates if self._fits_commit(variable_, value)]
         self.plan: RegionPlan = plan_region(graph, graph.roots, at_end=at_end)
@@ -111,10 +112,6 @@ class _FunctionWriter:
         return hints_of(self.plan, names)
 
     # -- arguments and state -----------------------------------------------------------------------------------------
-
-    def _is_read(self, state: Node) -> bool:
-        read = any(state in node.inputs for node in self.graph.nodes)
-        return read or state in self.graph.roots
 
     def _bind_arguments(self) -> list[Item]:
         items: list[Item] = []

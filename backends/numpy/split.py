@@ -6,6 +6,7 @@ Python's compiler and its tools are made for functions of a few hundred lines, a
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Iterable, Iterator, Sequence
 
 from graphc.backends.numpy.code import Block, Item, function
@@ -17,7 +18,7 @@ LONGEST = 600
 PART = 300
 """Statements in one part."""
 
-_NOT_LOCAL = frozenset({"np"})
+_NOT_LOCAL = frozenset(dir(builtins)) | {"np"}
 
 
 def split_function(name: str, body: list[Item]) -> tuple[list[Block], list[Item]]:
@@ -45,9 +46,8 @@ class _Splitter:
         if len(body) <= LONGEST:
             return body
         tail = body[-1:] if isinstance(body[-1], ast.Return) else []
-        chunks = [body[start : start + PART] for start in range(0, len(body) - len(tail), PART)]
-        if tail:
-            chunks[-1] = chunks[-1][:-1] if chunks[-1][-1] is tail[0] else chunks[-1]
+        rest = body[: len(body) - len(tail)]
+        chunks = [rest[start : start + PART] for start in range(0, len(rest), PART)]
         flows = [Flow(chunk) for chunk in chunks]
         wanted = live | Flow(tail).reads.keys()
         outs: list[list[str]] = []
@@ -62,7 +62,7 @@ class _Splitter:
 
     def _split_inside(self, body: list[Item], live: set[str]) -> list[Item]:
         """Cut the bodies of long loops, whose names live on into the next step."""
-        if not any(isinstance(item, Block) and len(item.body) > LONGEST for item in body):
+        if not _has_long_block(body):
             return body
         everything = live | {name for item in body for name in Flow([item]).reads}
         return [
@@ -73,7 +73,7 @@ class _Splitter:
     def _part(self, chunk: list[Item], flow: Flow, given: Sequence[str]) -> Item:
         """Make a function of a chunk; the statement that calls it."""
         name = f"{self.name}_part_{len(self.parts) + 1}"
-        taken = [read for read in flow.reads]
+        taken = list(flow.reads)
         block = function(name, taken)
         block.body.extend(chunk)
         called = call(variable(name), *(variable(read) for read in taken))
@@ -85,6 +85,11 @@ class _Splitter:
             return assign_to(ast.Name(given[0], ast.Store()), called)
         block.body.append(ast.Return(tuple_of(variable(written) for written in given)))
         return assign_to(ast.Tuple([ast.Name(written, ast.Store()) for written in given], ast.Store()), called)
+
+
+def _has_long_block(body: Iterable[Item]) -> bool:
+    blocks = [item for item in body if isinstance(item, Block)]
+    return any(len(block.body) > LONGEST or _has_long_block(block.body) for block in blocks)
 
 
 class Flow:

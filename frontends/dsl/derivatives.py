@@ -117,7 +117,7 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any) -> Any:
     """
     results, _ = _flattened(outputs, "outputs")
     tensors, structure = _flattened(wrt, "wrt")
-    seeds = _seeds(cotangents, results)
+    seeds = _seeds(cotangents, outputs, results)
     builder = common_builder([*results, *tensors, *(seed for seed in seeds if seed is not None)])
     try:
         with _derived(builder):
@@ -132,13 +132,14 @@ def vjp(outputs: Any, wrt: Any, cotangents: Any) -> Any:
     return structure([Tensor(node, builder) for node in found])
 
 
-def _seeds(values: Any, like: Sequence[Tensor]) -> list[Tensor | None]:
-    if isinstance(values, Mapping):
-        items = list(values.values())
-    elif isinstance(values, (list, tuple)) and (len(like) > 1 or any(isinstance(value, Tensor) for value in values)):
-        items = list(values)
-    else:
+def _seeds(values: Any, form: Any, like: Sequence[Tensor]) -> list[Tensor | None]:
+    """Directions for the tensors ``like``, given in the same ``form``: alone, or as a list, tuple or dict."""
+    if isinstance(form, Tensor):
         items = [values]
+    elif isinstance(values, Mapping) and isinstance(form, Mapping):
+        items = [values.get(name) for name in form]
+    else:
+        items = list(values) if isinstance(values, (list, tuple)) else [values]
     if len(items) != len(like):
         raise fail(GraphcValueError, "E225", f"{len(like)} tensors need as many directions, got {len(items)}")
     return [
@@ -153,7 +154,7 @@ def jvp(outputs: Any, wrt: Any, tangents: Any) -> Any:
     tensors, _ = _flattened(wrt, "wrt")
     seeds = [
         Tensor(reverse.zeros(tensor.builder, tensor.node.tensor), tensor.builder) if seed is None else seed
-        for seed, tensor in zip(_seeds(tangents, tensors), tensors, strict=True)
+        for seed, tensor in zip(_seeds(tangents, wrt, tensors), tensors, strict=True)
     ]
     builder = common_builder([*results, *tensors, *seeds])
     try:

@@ -160,9 +160,8 @@ def test_matmul_and_dot(left: tuple[int, ...], right: tuple[int, ...], value: Ru
 @pytest.mark.parametrize("axes", [0, 1, 2, ((0, 2), (1, 2)), ((-1,), (0,))])
 def test_tensordot(axes: Any, value: Run) -> None:
     a, b = np.random.default_rng(3).normal(size=(4, 2, 4)), np.random.default_rng(4).normal(size=(4, 4, 4))
-    b = b[:2] if axes == 2 else b
     if axes == 2:
-        a, b = a, np.random.default_rng(4).normal(size=(2, 4, 3))
+        b = np.random.default_rng(4).normal(size=(2, 4, 3))
     x, y = G.input("x", a.shape, "float64"), G.input("y", b.shape, "float64")
     np.testing.assert_allclose(value(G.tensordot(x, y, axes), x=a, y=b), np.tensordot(a, b, axes), rtol=1e-12)
 
@@ -199,15 +198,14 @@ def test_conv2d(stride: int, padding: Any, dilation: int, pads: tuple[int, int],
 
 def test_transposed_convolution_is_the_transpose(value: Run) -> None:
     k = np.random.default_rng(7).normal(size=(3, 3, 2, 4))
-    for stride, padding in [(1, "valid"), (2, "same"), (2, 1), (3, "valid")]:
-        x = G.input("x", (1, 9, 9, 2), "float64")
+    for size, stride, padding in [(9, 1, "valid"), (10, 2, "same"), (9, 2, 1), (9, 3, "valid")]:
+        x = G.input("x", (1, size, size, 2), "float64")
         y = G.conv2d(x, G.constant(k), stride, padding)
         g = G.input("g", y.shape, "float64")
         back = G.conv2d_transpose(g, G.constant(k), stride, padding)
         cotangent = np.random.default_rng(8).normal(size=y.shape)
         ours, theirs = value(back, G.vjp(y, x, g), x=np.zeros(x.shape), g=cotangent)
-        crop = tuple(slice(0, size) for size in ours.shape)
-        np.testing.assert_allclose(ours, theirs[crop], atol=1e-12)
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
     assert G.conv2d_transpose(G.input("z", (1, 5, 5, 4)), k.astype(np.float32), 2, "same").shape == (1, 10, 10, 2)
 
 

@@ -1,0 +1,370 @@
+"""Draws a graph on a canvas: boxes in clusters of layers and steps, repeats once, loops with their bodies inside.
+
+Constants are written into the box that reads them.  A state variable is drawn again beside every reader: one box with edges to all of them ties the
+whole picture into a knot, and Graphviz needs minutes to find that out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.traverse import users
+from graphc.ops.loop_parts import LoopParts
+from graphc.render.fold import Place, Repeat, is_step, places
+from graphc.render.label import constant_text, node_details, type_text
+from graphc.render.picture import Canvas, ClusterPath
+from graphc.render.words import body_text, op_counts, small_print, step_text, title_of
+
+_CLONED_ABOVE = 6
+"""Readers above which an input, too, is drawn beside each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """How a node's value reaches its readers: from a box, as text in the reader (constants), or as a copy of a source beside the reader."""
+
+    label: str
+    box: str | None = None
+    text: str | None = None
+    source: Node | None = None
+
+
+@dataclass(slots=True)
+class _Link:
+    """Edges between two boxes that are drawn as one."""
+
+    label: str
+    source: Place | None
+    target: Place | None
+    source_trips: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to draw of a graph and how.
+
+    Attributes:
+        repeats: drawn once.
+        roles: only nodes of these roles; None for all.
+        merged: nodes drawn as one box together: node → its group.
+        frames: put a frame around each role.
+    """
+
+    repeats: Sequence[Repeat] = ()
+    roles: Collection[str] | None = None
+    merged: Mapping[Node, Group] = field(default_factory=dict)
+    frames: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Group:
+    """Nodes that are drawn as one box."""
+
+    kind: str
+    title: str
+    lines: tuple[str, ...]
+    path: ClusterPath
+
+
+class Region:
+    """Draws one graph, or the body of a loop inside the frame ``outer``."""
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        graph: Graph,
+        plan: Plan,
+        *,
+        outer: ClusterPath = (),
+        identity: object = None,
+        values: Mapping[Node, Value] | None = None,
+        inside: tuple[str, ...] = (),
+    ) -> None:
+        self.canvas = canvas
+        self.graph = graph
+        self.plan = plan
+        self.outer = outer
+        self.identity = identity
+        self.inside = inside
+        self.values: dict[Node, Value] = dict(values or {})
+        self.places = places(plan.repeats)
+        self._loops: dict[Node, list[Value]] = {}
+        self._groups: dict[Group, str] = {}
+        self._links: dict[tuple[str, str, int], _Link] = {}
+        self._clones: dict[tuple[str, Node], str] = {}
+        readers = users(graph.nodes)
+        self._is_hub = {
+            node: len({self._drawn_for(reader) for reader in readers[node]}) > _CLONED_ABOVE
+            for node in graph.nodes
+            if node.op.name in ("input", "iota")
+        }
+
+    # -- the walk ----------------------------------------------------------------------------------------------------
+
+    def draw(self) -> None:
+        """Draw every node that the plan shows."""
+        shown = [node for node in self.graph.nodes if self._is_shown(node)]
+        for node in shown:
+            if node not in self.values and self._drawn_for(node) is node:
+                self.values[node] = self._draw(node)
+        for node in shown:
+            drawn = self._drawn_for(node)
+            if drawn is not node and self.values[drawn].box is not None and drawn.op.name != "loop":
+                # What the other trips read: carries, and values from elsewhere.  Their weights are as good as the first trip's.
+                self._connect_all(node, [o for o in node.inputs if o.op.name != "state"])
+        self._emit_links()
+
+    def _is_shown(self, node: Node) -> bool:
+        return self.plan.roles is None or not node.inputs or self.graph.note(node).role in self.plan.roles
+
+    def _drawn_for(self, node: Node) -> Node:
+        place = self.places.get(node)
+        return node if place is None else place.node
+
+    def draw_results(self) -> None:
+        """Draw the outputs and the new values of state."""
+        for name, node in self.graph.outputs:
+            if self._is_shown(node):
+                self._result("output", name, node, {"output": name, "type": repr(node.type)})
+        for variable, node in self.graph.updates:
+            if self._is_shown(node):
+                state = variable.attrs["state"]
+                details = {"new value of": state.name, "type": repr(state.type), "kind": state.role}
+                self._result("store", state.name, node, details)
+        self._emit_links()
+
+    def _result(self, kind: str, title: str, node: Node, details: Mapping[str, str]) -> None:
+        value = self.value(node)
+        box = self._box_of(value, node)
+        home = self.canvas.cluster_of(box) if kind == "store" else None
+        lines = ["new value"] if kind == "store" else []
+        self._link(node, box, value.label, self.canvas.box(kind, title, lines, home, details), None)
+
+    def _box_of(self, value: Value, node: Node) -> str:
+        """A box for a value, even for a constant."""
+        if value.box is not None:
+            return value.box
+        title = value.text if value.text is not None else ""
+        if value.source is not None:
+            return self._source_box(value.source, None)
+        return self.canvas.box("constant", title, [], None, node_details(node, self.graph.note(node)))
+
+    # -- nodes -------------------------------------------------------------------------------------------------------
+
+    def value(self, node: Node) -> Value:
+        """The value of a node that has been drawn."""
+        return self.values[self._drawn_for(node)]
+
+    def _draw(self, node: Node) -> Value:
+        label = type_text(node.type)
+        group = self.plan.merged.get(node)
+        match node.op.name:
+            case "constant":
+                return Value(label, text=constant_text(node.attrs["value"]))
+            case "training":
+                return Value(label, text="training")
+            case "state":
+                return Value(label, source=node)
+            case "input" | "iota":
+                return Value(label, source=node) if self._is_hub[node] else Value(label, self._source_box(node, self.outer))
+            case "broadcast_to" if (constant := self.value(node.inputs[0]).text) is not None:
+                return Value(label, text=constant)
+            case _ if group is not None:
+                return self._draw_merged(node, group)
+            case "result":
+                return self._draw_result(node)
+            case "loop":
+                return self._draw_loop(node)
+            case _:
+                return Value(label, self._draw_op(node))
+
+    def _draw_op(self, node: Node) -> str:
+        note = self.graph.note(node)
+        texts = [self.value(operand).text for operand in node.inputs]
+        details = node_details(node, note)
+        if node.op.name == "fused":
+            details["body"] = body_text(node.attrs["body"])
+        title = title_of(node, note)
+        lines = small_print(node, texts, self._moving_index(node))
+        box = self.canvas.box(note.role, title, lines, self._cluster(node), details)
+        self._connect_all(node, node.inputs, box)
+        return box
+
+    def _moving_index(self, node: Node) -> str | None:
+        place = self.places.get(node)
+        if place is None or node.op.name != "index":
+            return None
+        indices = [trip[place.row].attrs["index"] for trip in place.repeat.trips]
+        step = indices[1] - indices[0]
+        if all(later - earlier == step for earlier, later in zip(indices, indices[1:], strict=False)):
+            return step_text(indices[0], step)
+        return "…"
+
+    def _draw_merged(self, node: Node, group: Group) -> Value:
+        box = self._groups.get(group)
+        if box is None:
+            box = self.canvas.box(group.kind, group.title, group.lines, self.canvas.cluster(group.path, self.identity))
+            self._groups[group] = box
+        self._connect_all(node, node.inputs, box)
+        return Value(type_text(node.type), box)
+
+    def _draw_result(self, node: Node) -> Value:
+        of = node.inputs[0]
+        results = self._loops.get(self._drawn_for(of))
+        if results is not None:
+            return results[node.attrs["index"]]
+        return Value(type_text(node.type), self.value(of).box)
+
+    # -- clusters ----------------------------------------------------------------------------------------------------
+
+    def path(self, node: Node) -> ClusterPath:
+        """The clusters around a node, outermost first."""
+        note, place = self.graph.note(node), self.places.get(node)
+        frame = [("role", note.role)] if self.plan.frames else []
+        scope = note.scope
+        if scope[: len(self.inside)] == self.inside:
+            scope = scope[len(self.inside) :]
+        if place is None:
+            layers = [("step" if is_step(part) else "layer", part) for part in scope]
+        else:
+            repeat = place.repeat
+            bare = [part for part in scope if not is_step(part)]
+            layers = [("layer", part) for part in repeat.scope]
+            layers.append(("repeat", f"{repeat.label} × {len(repeat.trips)}"))
+            layers += [("layer", part) for part in bare[len(repeat.scope) :]]
+        return (*self.outer, *frame, *layers)
+
+    def _cluster(self, node: Node) -> int | None:
+        place = self.places.get(node)
+        return self.canvas.cluster(self.path(node), place.repeat if place is not None else self.identity)
+
+    # -- edges -------------------------------------------------------------------------------------------------------
+
+    def _connect_all(self, node: Node, operands: Sequence[Node], box: str | None = None) -> None:
+        """Edges from the operands of ``node`` to its box."""
+        target = self.value(node).box if box is None else box
+        if target is None:
+            return
+        for operand in dict.fromkeys(operands):
+            value = self.value(operand)
+            if value.source is not None:
+                self._clone(value.source, target, value.label)
+            elif value.box is not None and value.box != target:
+                self._link(operand, value.box, value.label, target, self.places.get(node))
+            elif value.box is not None and self.places.get(operand) is not None:
+                self._link(operand, value.box, value.label, target, self.places.get(node))
+
+    def _clone(self, source: Node, target: str, label: str) -> None:
+        """A copy of an input or state variable beside its reader."""
+        if (target, source) not in self._clones:
+            clone = self._clones[target, source] = self._source_box(source, None, self.canvas.cluster_of(target))
+            self.canvas.edge(clone, target, label)
+
+    def _source_box(self, node: Node, path: ClusterPath | None, cluster: int | None = None) -> str:
+        home = self.canvas.cluster(path, self.identity) if path is not None else cluster
+        details = node_details(node, self.graph.note(node))
+        if node.op.name == "state":
+            state = node.attrs["state"]
+            details["kind"] = state.role + ("" if state.trainable or state.role != "parameter" else ", frozen")
+            lines = [] if state.role == "parameter" else [state.role]
+            return self.canvas.box("parameter", state.name, lines, home, details)
+        if node.op.name == "input":
+            return self.canvas.box("input", node.attrs["name"], [], home, details)
+        return self.canvas.box("constant", title_of(node, self.graph.note(node)), small_print(node, ()), home, details)
+
+    def _link(self, node: Node, source: str, label: str, target: str, reader: Place | None) -> None:
+        place = self.places.get(node)
+        lag = 0
+        if place is not None and reader is not None and place.repeat is reader.repeat:
+            lag = reader.trip - place.trip
+        if source == target and not lag:
+            return
+        link = self._links.setdefault((source, target, lag), _Link(label, place, reader))
+        if place is not None:
+            link.source_trips.add(place.trip)
+
+    def _emit_links(self) -> None:
+        for (source, target, lag), link in self._links.items():
+            if lag:
+                when = "next step" if lag == 1 else f"{abs(lag)} steps {'later' if lag > 0 else 'before'}"
+                self.canvas.edge(source, target, f"{link.label}, {when}", "carry", back=True)
+                continue
+            label = link.label
+            if link.source is not None and link.target is None:
+                trips, count = link.source_trips, len(link.source.repeat.trips)
+                if len(trips) > 1:
+                    label += f", {len(trips)} steps"
+                elif trips == {count - 1}:
+                    label += ", last step"
+            self.canvas.edge(source, target, label)
+        self._links.clear()
+
+    # -- loops -------------------------------------------------------------------------------------------------------
+
+    def _draw_loop(self, node: Node) -> Value:
+        parts = LoopParts.of(node)
+        body = parts.body
+        note = self.graph.note(node)
+        canvas = self.canvas
+        identity = (self.identity, len(canvas.boxes))
+        outer = (*self.path(node), ("repeat", f"loop × {parts.trips}"))
+        home = canvas.cluster(outer, identity)
+        readers = users(body.nodes)
+        values: dict[Node, Value] = {body.inputs[0]: Value("scalar int64", text="t")}
+        carries: list[Value] = []
+        for position, initial in enumerate(parts.carries):
+            place = body.inputs[1 + position]
+            value = self.value(initial)
+            if readers[place] or place in body.output_nodes:
+                start = [f"starts at {value.text}"] if value.text is not None else []
+                details = {"carried": f"{place.type!r} from the step before", "starts at": value.text or "the value of the solid edge"}
+                box = canvas.box("carry", "step before", start, home, details)
+                self._enter(value, box, f"{value.label}, start")
+                values[place] = Value(type_text(place.type), box)
+            carries.append(values.get(place, Value("")))
+        entered = 1 + len(parts.carries)
+        for position, invariant in enumerate(parts.invariants):
+            values[body.inputs[entered + position]] = self.value(invariant)
+        entered += len(parts.invariants)
+        for position, (sequence, (axis, start_at, step)) in enumerate(zip(parts.sequences, parts.slices, strict=True)):
+            place = body.inputs[entered + position]
+            value = self.value(sequence)
+            where = f"[{', '.join([*(':' for _ in range(axis)), step_text(start_at, step)])}]"
+            if value.text is not None:
+                values[place] = Value(type_text(place.type), text=value.text)
+                continue
+            box = canvas.box("element", where, [], home, {"element": where, "type": repr(place.type), "of": repr(sequence.type)})
+            self._enter(value, box, value.label)
+            values[place] = Value(type_text(place.type), box)
+        plan = Plan()
+        inner = Region(canvas, body, plan, outer=outer, identity=identity, values=values, inside=note.scope)
+        inner.draw()
+        results = []
+        for position, output in enumerate(body.output_nodes):
+            value = inner.value(output)
+            if position < len(carries):
+                before = carries[position]
+                if before.box is not None and value.box is not None and before.box != value.box:
+                    canvas.edge(value.box, before.box, f"{value.label}, next step", "carry", back=True)
+                label = f"{value.label}, last step"
+            else:
+                label = type_text(node.type.elements[position]) if not hasattr(node.type, "dtype") else value.label
+            results.append(Value(label, value.box, value.text, value.source))
+        self._loops[node] = results
+        return Value(type_text(node.type), next((value.box for value in results if value.box is not None), None))
+
+    def _enter(self, value: Value, target: str, label: str) -> None:
+        """An edge into a loop's frame."""
+        if value.source is not None:
+            self._clone(value.source, target, label)
+        elif value.box is not None:
+            self.canvas.edge(value.box, target, label)
+
+
+def layer_group(nodes: Sequence[Node], kind: str, title: str, path: ClusterPath) -> Group:
+    """A whole layer as one box that lists its ops."""
+    body = Graph("layer", (), (), (), tuple(nodes), {})
+    return Group(kind, title, (f"{len(nodes)} nodes", *op_counts(body)), path)

@@ -1,0 +1,91 @@
+"""How a node reads in a picture: its title and small print, with constant operands written into it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node, Note
+from graphc.ir.op import OpKind
+from graphc.ir.printer import print_graph
+from graphc.render.label import attribute_lines, clipped
+
+HOLE = "·"
+"""Stands for an operand that an edge brings."""
+
+_INFIX = {
+    "add": "+",
+    "subtract": "−",
+    "multiply": "×",
+    "divide": "∕",
+    "pow": "^",
+    "less": "<",
+    "less_equal": "≤",
+    "greater": ">",
+    "greater_equal": "≥",
+    "equal": "=",
+    "not_equal": "≠",
+}
+_BODY_LINES = 60
+_FUSED_LINES = 6
+_WIDTH = 32
+
+
+def title_of(node: Node, note: Note) -> str:
+    """``logits = add``: the user's name where there is one, and the op."""
+    op = clipped(node.op.name, 28)
+    return f"{clipped(note.name, 24)} = {op}" if note.name else op
+
+
+def small_print(node: Node, operands: Sequence[str | None], index: str | None = None) -> list[str]:
+    """The lines under the title.
+
+    Args:
+        operands: for each input its text where it is a constant, None where an edge brings it.
+        index: position of an ``index`` node that stands for many steps.
+    """
+    if node.op.name == "fused":
+        return op_counts(node.attrs["body"])
+    lines = attribute_lines(node, index)
+    if any(text is not None for text in operands):
+        lines.insert(0, clipped(_applied(node.op.name, [HOLE if text is None else text for text in operands]), _WIDTH))
+    return lines
+
+
+def _applied(op: str, operands: Sequence[str]) -> str:
+    if op in _INFIX and len(operands) == 2:
+        return f"{operands[0]} {_INFIX[op]} {operands[1]}"
+    return f"({', '.join(operands)})"
+
+
+def op_counts(body: Graph) -> list[str]:
+    """``multiply ×3, add ×2, tanh``: the ops of a fused group, in the order of their first use, in a few lines."""
+    counts = Counter(node.op.name for node in body.nodes if node.op.kind is not OpKind.SOURCE)
+    words = [clipped(name, 24) + (f" ×{count}" if count > 1 else "") for name, count in counts.items()]
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word) + 2 <= _WIDTH:
+            lines[-1] += f", {word}"
+        elif len(lines) == _FUSED_LINES:
+            lines[-1] += ", …"
+            break
+        else:
+            lines.append(word)
+    return lines
+
+
+def body_text(body: Graph) -> list[str]:
+    """A region in the text form, for the page, its end left out where it is long."""
+    lines = [clipped(line, 160) for line in print_graph(body).splitlines()]
+    return lines if len(lines) <= _BODY_LINES else [*lines[:_BODY_LINES], f"… {len(lines) - _BODY_LINES} more lines"]
+
+
+def step_text(start: object, step: int) -> str:
+    """``t``, ``t+1``, ``63−t``: the position that step t reads."""
+    if step == 0:
+        return str(start)
+    moving = "t" if abs(step) == 1 else f"{abs(step)}·t"
+    if step < 0:
+        return f"{start}−{moving}"
+    return moving if start == 0 else f"{moving}+{start}"
