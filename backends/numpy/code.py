@@ -41,7 +41,14 @@ class Block:
     docstring: str | None = None
 
 
-Item = ast.stmt | Comment | Blank | Block
+@dataclass(frozen=True, slots=True)
+class Docstring:
+    """The docstring of a module."""
+
+    text: str
+
+
+Item = ast.stmt | Comment | Blank | Block | Docstring
 
 
 def function(name: str, parameters: Sequence[str], defaults: Sequence[ast.expr] = (), docstring: str | None = None) -> Block:
@@ -76,6 +83,9 @@ def _lines(items: Sequence[Item], indent: str) -> Iterator[str]:
                 yield from _lines(item.body, indent + INDENT)
                 if all(isinstance(inner, (Comment, Blank)) for inner in item.body) and item.docstring is None:
                     yield f"{indent}{INDENT}pass"
+            case Docstring(text):
+                # As the first statement of a module it is printed in triple quotes.
+                yield from ast.unparse(ast.Module([ast.Expr(ast.Constant(text))], [])).split("\n")
             case _:
                 for line in ast.unparse(item).split("\n"):
                     yield indent + line if line else line
@@ -96,8 +106,3 @@ def _header_lines(block: Block) -> list[str]:
 def plain(text: str) -> str:
     """``text`` on one line, printable characters only."""
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def module_docstring(text: str) -> ast.Expr:
-    """A docstring, printed in triple quotes as it is the first statement of a module."""
-    return ast.Expr(ast.Constant(text))

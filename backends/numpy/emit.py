@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from graphc.backends.numpy.code import Blank, Item, module_docstring, plain, render
+from graphc.backends.numpy.code import Blank, Docstring, Item, plain, render
 from graphc.backends.numpy.function import write_function
 from graphc.backends.numpy.library import helper_functions
 from graphc.backends.numpy.module import ModuleScope
@@ -33,7 +33,7 @@ def emit_module(module: Module) -> str:
     for entry, graph in module.entries.items():
         functions += [Blank(2), *write_function(scope, graph, names[entry])]
     items: list[Item] = [
-        module_docstring(_docstring(module)),
+        Docstring(_docstring(module)),
         Blank(),
         ast.Import([ast.alias("numpy", "np")]),
     ]

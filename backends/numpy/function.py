@@ -159,7 +159,7 @@ class _FunctionWriter:
 
     def _prepare_outputs(self) -> ast.expr:
         """The expression to return; what lies in memory that is not the result's own is copied first."""
-        shared = Counter(self._storage(node) for node in self.graph.output_nodes)
+        shared = Counter(self._storage(node) for node in dict.fromkeys(self.graph.output_nodes))
         values: list[tuple[str, ast.expr]] = []
         taken: dict[Node, ast.expr] = {}
         for name, node in self.graph.outputs:
@@ -167,8 +167,8 @@ class _FunctionWriter:
                 values.append((name, method(taken[node], "copy")))
                 continue
             value = self._result(node, shared)
-            if self.graph.updates and not isinstance(value, ast.Name) and node.dtype is not bfloat16:
-                self.region.remark(self.graph.note(node))
+            if self.graph.updates and _is_copy(value):
+                # It may show state that is about to change.
                 held = self.pool.take(identifier(name))
                 self.region.items.append(assign(held, value))
                 value = variable(held)
@@ -230,6 +230,12 @@ class _FunctionWriter:
                 expression = call(region.helper("_to_bfloat16"), expression)
             target = subscript(variable("parameters"), literal(state.attrs["state"].name))
             region.items.append(store_into(target, ELLIPSIS, expression))
+
+
+def _is_copy(value: ast.expr) -> bool:
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Attribute):
+        return False
+    return value.func.attr in ("copy", "array")
 
 
 def _symbols(graph: Graph) -> list[str]:

@@ -183,7 +183,7 @@ class RegionWriter:
             return
         expression = RULES[node.op.name](self, node)
         self._expire(plan, position)
-        self._name(held, hints.get(held) or noun(node.op.name))
+        self._name(held, hints.get(held) or base_name(node, note))
         self.remark(note)
         self.items.append(assign(held.name, expression))
         self.bind(node, variable(held.name))
@@ -214,7 +214,8 @@ class RegionWriter:
         stacked: dict[Node, list[ast.expr]] = {}
         for held, value in zip(loop.stacks, body.output_nodes[count:], strict=True):
             inside = loop.body.variables.get(value)
-            base = (inner_hints.get(inside) if inside is not None else None) or noun(value.op.name)
+            base = inner_hints.get(inside) if inside is not None else None
+            base = base or base_name(value, body.note(value))
             self.name_variable(held, hints.get(held) or plural(base))
             shape = tuple_of(self.dim(dim) for dim in (loop.parts.trips, *value.shape))
             self.items.append(assign(held.name, call(numpy("empty"), shape, dtype_expression(value.dtype))))
@@ -327,6 +328,12 @@ def carry_hint(loop: LoopPlan, index: int, inner: Mapping[Variable, str]) -> str
         return inner[following]
     name: str = body.inputs[1 + index].attrs["name"]
     return "carry" if name[:1] == "c" and name[1:].isdigit() else name
+
+
+def base_name(node: Node, note: Note) -> str:
+    """What a value without a name of its own is called: a layer's product after the layer, others after what they are."""
+    layers = [part for part in note.scope if not part.startswith("step ")]
+    return layers[-1] if layers and node.op.kind is OpKind.CONTRACTION and note.role == "forward" else noun(node.op.name)
 
 
 def plural(base: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphcTypeError, GraphcValueError
+from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
+from graphc.frontends.dsl.session import current_session
 from graphc.frontends.dsl.tensor import Tensor, fail
 from graphc.ir.dim import Dim, Poly, parse_dim
 
@@ -52,7 +53,10 @@ def checked_dim(dim: Any, what: str = "a dimension", *operands: Tensor) -> Dim:
     if isinstance(dim, Poly):
         return dim
     if isinstance(dim, str):
-        return parse_dim(dim)
+        try:
+            return parse_dim(dim)
+        except GraphcError as error:
+            raise current_session().builder.locate(error) from None
     if isinstance(dim, (bool, np.bool_, Tensor)):
         raise fail(GraphcTypeError, "E214", f"{what} must be an integer or a symbol, got {dim!r}", None, *operands)
     try:

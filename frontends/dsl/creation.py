@@ -10,13 +10,12 @@ import numpy as np
 from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.axes import checked_shape, checked_size
 from graphc.frontends.dsl.session import current_session
-from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, fail
+from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, fail, to_dtype
 from graphc.ir.builder import Builder
 from graphc.ir.dim import Dim
 from graphc.ir.node import Node
 from graphc.ir.state import State
 from graphc.ir.types import DType, TensorType, bfloat16, float32, int64, tensor_type
-from graphc.ir.types import dtype as to_dtype
 
 
 def _type(dtype: Any, shape: tuple[Dim, ...]) -> TensorType:

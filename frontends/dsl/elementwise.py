@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphcTypeError
-from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, binary, fail, logical_or_bitwise, promoted
+from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, binary, fail, logical_or_bitwise, promoted, to_dtype
 from graphc.ir.types import DType, bool_, float32
-from graphc.ir.types import dtype as to_dtype
 
 
 def _float_unary(op: str, x: Any) -> Tensor:

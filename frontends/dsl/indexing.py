@@ -11,10 +11,9 @@ from graphc.errors import GraphcIndexError, GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.axes import checked_size, normalize_axis
 from graphc.frontends.dsl.movement import diagonal, flatten, reshape, slice_axis
 from graphc.frontends.dsl.reductions import sum
-from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, common_builder, fail, promoted
+from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, common_builder, fail, promoted, to_dtype
 from graphc.ir.dim import Dim
 from graphc.ir.types import DType, float32, int64
-from graphc.ir.types import dtype as to_dtype
 
 
 def getitem(x: Tensor, key: Any) -> Tensor:

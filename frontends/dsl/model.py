@@ -190,11 +190,34 @@ def _open_graph(builder: Builder, name: str, outputs: Sequence[tuple[str, Tensor
     roots = [tensor.node for _, tensor in outputs]
     if step.training:
         _add_companions(builder, roots, updates)
-    live = creation_order([*roots, *updates, *updates.values()])
-    inputs = [node for node in live if node.op.name == "input"]
-    return Graph.make(
-        name, inputs, [(label, tensor.node) for label, tensor in outputs], updates.items(), builder=builder
-    )
+    order = _order([*roots, *updates, *updates.values()])
+    inputs = [node for node in order if node.op.name == "input"]
+    named = [(label, tensor.node) for label, tensor in outputs]
+    return Graph.make(name, inputs, named, updates.items(), builder=builder, order=order)
+
+
+def _order(roots: Sequence[Node]) -> list[Node]:
+    """Creation order, but for nodes that no input or state reaches: those come right before their first reader.
+
+    Such nodes (constants, mostly) may be shared with a model built earlier, whose place for them must not show in this one.
+    """
+    live = creation_order(roots)
+    owned: set[Node] = set()
+    for node in live:
+        if node.op.name in ("input", "state") or any(operand in owned for operand in node.inputs):
+            owned.add(node)
+    placed: dict[Node, None] = {}
+    for node in (*(node for node in live if node in owned), *roots):
+        pending = [node]
+        while pending:
+            top = pending[-1]
+            waiting = [operand for operand in top.inputs if operand not in placed]
+            if waiting and top not in placed:
+                pending.extend(reversed(waiting))
+                continue
+            pending.pop()
+            placed.setdefault(top)
+    return list(placed)
 
 
 def _add_companions(builder: Builder, roots: Sequence[Node], updates: dict[Node, Node]) -> None:

@@ -15,11 +15,10 @@ from graphc.frontends.dsl.axes import checked_shape
 from graphc.frontends.dsl.creation import constant
 from graphc.frontends.dsl.movement import concat
 from graphc.frontends.dsl.session import Session, session_of
-from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
+from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail, to_dtype
 from graphc.ir.node import Node
 from graphc.ir.state import State
 from graphc.ir.types import DType, TensorType, float32, int64, tensor_type
-from graphc.ir.types import dtype as to_dtype
 from graphc.ops import random as random_ops
 
 STATE_NAME = "random/seed_step"

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NoReturn
 
+import numpy as np
+
 from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.literals import constant_node, is_scalar, scalar_node
 from graphc.frontends.dsl.methods import Axis, TensorMethods
@@ -16,8 +18,9 @@ from graphc.ir.node import Node
 from graphc.ir.op import get_op
 from graphc.ir.state import State
 from graphc.ir.types import DType, bool_, promote
+from graphc.ir.types import dtype as dtype_of
 
-__all__ = ["MAXIMUM_STEPS", "Axis", "Tensor", "apply", "as_tensor", "as_tensors", "binary", "fail", "promoted"]
+
 
 MAXIMUM_STEPS = 100_000
 """The longest loop that is unrolled: a Python ``for`` over a tensor, a recurrent layer."""
@@ -248,6 +251,16 @@ def fail(kind: type[GraphcError], code: str, message: str, hint: str | None = No
     """The error to raise: with the user's line, and the lines that made ``operands``."""
     builder = operands[0].builder if operands else current_session().builder
     return builder.locate(kind(code, message, hint=hint), [operand.node for operand in operands])
+
+
+def to_dtype(value: DType | str | type | np.dtype[Any]) -> DType:
+    """The dtype meant by a name, a NumPy dtype or a Python type; an unknown one is an error with the user's line."""
+    if isinstance(value, DType):
+        return value
+    try:
+        return dtype_of(value)
+    except GraphcError as error:
+        raise current_session().builder.locate(error) from None
 
 
 def common_builder(operands: Sequence[Any]) -> Builder:

@@ -9,12 +9,11 @@ from typing import Any
 from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.creation import state
 from graphc.frontends.dsl.session import current_session
-from graphc.frontends.dsl.tensor import Tensor, common_builder, fail
+from graphc.frontends.dsl.tensor import Tensor, common_builder, fail, to_dtype
 from graphc.frontends.nn import initializers
 from graphc.ir.dim import Dim
 from graphc.ir.state import State
 from graphc.ir.types import DType, float32
-from graphc.ir.types import dtype as to_dtype
 
 
 def snake_case(name: str) -> str:

@@ -24,6 +24,7 @@ class CompiledModel(Model):
     Attributes:
         module: what was compiled.
         build: its code.
+        timings: (stage, seconds) of its compilation, where the driver made it.
     """
 
     def __init__(self, module: Module, build: Build, *, program: Program | None = None, seed: int = 0) -> None:
@@ -37,6 +38,7 @@ class CompiledModel(Model):
         """
         self.module = module
         self.build = build
+        self.timings: list[tuple[str, float]] = []
         self._seed = seed
         spec = model_spec(module, program)
         super().__init__(spec, _code(spec, build), self._initial_values)
@@ -73,4 +75,4 @@ def _code(spec: Spec, build: Build) -> Code:
     linecache.cache[file] = (len(build.source), None, build.source.splitlines(keepends=True), file)
     namespace: dict[str, Any] = {"__name__": f"{spec.name}._model"}
     exec(compile(build.source, file, "exec", dont_inherit=True), namespace)
-    return SourceCode({entry.name: namespace[entry.name] for entry in spec.entries})
+    return SourceCode(namespace["ENTRY_POINTS"])

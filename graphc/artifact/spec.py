@@ -57,7 +57,7 @@ class NativeBuild:
 
 @dataclass(frozen=True)
 class SourceBuild:
-    """A module of Python source that imports numpy only; its functions have the names of the entry points.
+    """A module of Python source that imports numpy only; its ``ENTRY_POINTS`` has the function of each entry point.
 
     Attributes:
         source: the text.

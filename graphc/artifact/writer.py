@@ -54,16 +54,9 @@ def write_artifact(
         GraphcValueError: an impossible name (E108).
         GraphcOSError: the destination exists (E107), or cannot be written (E570).
     """
-    path = os.fspath(folder)
-    if "\0" in path:
-        raise GraphcValueError("E108", f"a folder cannot be called {path!r}")
-    path = os.path.abspath(path)
-    check_name(os.path.basename(path))
-    name = os.path.basename(path) if name is None else name
-    check_name(name)
+    path, name = check_destination(folder, name, force)
     for entry in spec.entries:
         check_entry_name(entry.name)
-    _check_destination(path, force)
     spec = replace(spec, name=name)
     try:
         with _terminated_by_exception():
@@ -75,7 +68,25 @@ def write_artifact(
     return path
 
 
-def _check_destination(path: str, force: bool) -> None:
+def check_destination(folder: str | os.PathLike[str], name: str | None = None, force: bool = False) -> tuple[str, str]:
+    """The absolute path and the name that ``write_artifact`` will write; to be asked before long work whose result goes there.
+
+    Raises:
+        GraphcValueError: an impossible name (E108).
+        GraphcOSError: the destination exists (E107).
+    """
+    path = os.fspath(folder)
+    if "\0" in path:
+        raise GraphcValueError("E108", f"a folder cannot be called {path!r}")
+    path = os.path.abspath(path)
+    check_name(os.path.basename(path))
+    name = os.path.basename(path) if name is None else name
+    check_name(name)
+    _refuse_what_is_there(path, force)
+    return path, name
+
+
+def _refuse_what_is_there(path: str, force: bool) -> None:
     """Refuse a destination that is there, unless it is an artifact and may be replaced.
 
     Raises:

@@ -70,6 +70,7 @@ def _dispatch(words: list[str]) -> int:
     parser = Parser(prog=f"graphc {verb}", description=VERBS[verb].capitalize() + ".")
     module.configure(parser)
     parsed = parser.parse_words(rest)
+    parsed.words = rest
     code: int = module.execute(parsed, console_of(parsed))
     return code
 

@@ -148,7 +148,7 @@ def _running(path: str) -> Iterator[None]:
     folder = os.path.dirname(os.path.abspath(path))
     sys.path.insert(0, folder)
     try:
-        with _closed_stdin(), graphc.graph():
+        with _closed_stdin():
             yield
     except KeyboardInterrupt:
         raise

@@ -1,7 +1,8 @@
 """Affine functions of a kernel's axes: how lowering says where an element lies.
 
-While a kernel is being built its axes are still being made, so a :class:`Map` here carries only the coefficients up to its last axis
-that is not zero; :mod:`graphc.kernel.builder` widens them at the end.  An *index* is one such function a dimension of a tensor.
+While a kernel is being built its axes are still being made, so a :class:`Map` here carries only the coefficients up
+to its last axis that is not zero; :mod:`graphc.kernel.builder` widens them at the end.  An *index* is one such
+function a dimension of a tensor.
 """
 
 from __future__ import annotations
@@ -88,7 +89,12 @@ def _row_major(shape: Sequence[int]) -> list[int]:
 
 
 def _split(
-    index: Sequence[Map], shape: Sequence[int], source: Sequence[int], extents: Sequence[int], result: list[Map], first: int
+    index: Sequence[Map],
+    shape: Sequence[int],
+    source: Sequence[int],
+    extents: Sequence[int],
+    result: list[Map],
+    first: int,
 ) -> bool:
     """Write the source index of one group into ``result``; False where a carry between dimensions is possible."""
     linear = combined(index, _row_major(shape))
@@ -105,7 +111,12 @@ def _split(
             continue
         # The outermost dimension whose stride divides the step; size-1 dimensions take nothing.
         place = next(
-            (d for d, stride in enumerate(strides) if source[d] > 1 and coefficient >= stride and coefficient % stride == 0), None
+            (
+                d
+                for d, stride in enumerate(strides)
+                if source[d] > 1 and coefficient >= stride and coefficient % stride == 0
+            ),
+            None,
         )
         if coefficient < 0 or place is None:
             return False

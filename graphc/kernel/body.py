@@ -1,7 +1,8 @@
 """Turns nodes into the values of one kernel, asking for each node only at the positions where something needs it.
 
-A rule says how the element of a node at an index is computed from elements of its inputs; rules are generators that yield
-``(input, index)`` and are sent the value, so that a body of any depth needs no recursion.  The same node at the same index is one value.
+A rule says how the element of a node at an index is computed from elements of its inputs; rules are generators that
+yield ``(input, index)`` and are sent the value, so that a body of any depth needs no recursion.  The same node at the
+same index is one value.
 """
 
 from __future__ import annotations
@@ -116,14 +117,14 @@ class Body:
     def reduction_index(self, operand: Node, kept: Mapping[int, Map]) -> IndexMap:
         """The index of a reduction's operand: ``kept`` where dimensions are kept, axes of its own along the others.
 
-        Axes at which the operand has been asked for already are used again, so that a body walks one row several times and not
-        several rows.
+        Axes at which the operand has been asked for already are used again, so that a body walks one row several
+        times and not several rows.
         """
         shape = operand.tensor.static_shape
         outside = axes_of(kept.values())
         for index in self._indices.get(operand, ()):
             axes = [plain_axis(index[d]) for d in range(len(shape)) if d not in kept and shape[d] != 1]
-            separate = None not in axes and len(set(axes)) == len(axes) and outside.isdisjoint(axes)  # type: ignore[arg-type]
+            separate = None not in axes and len(set(axes)) == len(axes) and outside.isdisjoint(axes)
             if separate and all(index[d] == map_ for d, map_ in kept.items()):
                 return index
         return tuple(kept[d] if d in kept else self.builder.axis(extent) for d, extent in enumerate(shape))

@@ -1,7 +1,8 @@
-"""Builds one kernel: values in SSA form over axes that are made on the way, then the canonical form in which equal loop nests are equal.
+"""Builds one kernel: values in SSA form over axes made on the way, then a canonical form: equal loop nests are equal.
 
-The operands and destinations of the kernel are *abstract* views: ``buffer`` is the operand's number, ``offset`` counts from the pointer
-that the call will pass.  Constant offsets become part of that pointer, so that kernels which differ only in where they read are one kernel.
+The operands and destinations of the kernel are *abstract* views: ``buffer`` is the operand's number, ``offset``
+counts from the pointer that the call will pass.  Constant offsets become part of that pointer, so that kernels which
+differ only in where they read are one kernel.
 """
 
 from __future__ import annotations
@@ -238,7 +239,7 @@ class KernelBuilder:
         return [number for number, alive in enumerate(live) if alive]
 
     def _merged_axes(self, live: Sequence[ValueId]) -> list[list[int]]:
-        """The axes that anything uses, in the order they were made; neighbours that every map walks as one are merged."""
+        """The axes in use, in the order they were made; neighbours that every map walks as one are merged."""
         maps: list[Map] = [store.map for store in self._stores]
         # Axes merge only where everything that names axes names both or neither; axes of scans and argmax never merge.
         named: list[frozenset[int]] = [frozenset(store.axes) for store in self._stores]
@@ -328,7 +329,7 @@ class _Rewriter:
 
 
 def check_in_place(kernel: Kernel) -> None:
-    """Every read of memory that is also written happens at the very position that is written, and never feeds a reduction.
+    """Memory that is also written is read only at the very position that is written, and never for a reduction.
 
     Raises:
         NotInPlace: where that does not hold.

@@ -1,7 +1,8 @@
 """Destination passing: a value is computed right where its reader wants it.
 
-An output, a slot of a stacked result, a carry, or the region of a ``stack``, ``concat`` or ``pad`` is a *destination*.  Requests are collected
-before anything is lowered, from readers to producers; the memory behind them is claimed when the first producer is lowered.
+An output, a slot of a stacked result, a carry, or the region of a ``stack``, ``concat`` or ``pad`` is a
+*destination*.  Requests are collected before anything is lowered, from readers to producers; the memory behind them
+is claimed when the first producer is lowered.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class Destinations:
         return node in self._roots or node in self._parents
 
     def claim(self, node: Node, position: int) -> Claim:
-        """Memory for ``node``, which stands at ``position``: where it is wanted, if that is free by now, or a temporary."""
+        """Memory for ``node`` at ``position``: where it is wanted, if that is free by now, or a temporary."""
         settled = self._settled.get(node)
         if settled is not None:
             return Claim(settled)

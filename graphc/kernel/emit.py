@@ -140,7 +140,9 @@ class Emitter:
         number = self._constants.get(position)
         if number is None:
             size = value.type.static_size
-            number = self._constants[position] = self.buffer(f"constant_{position}", value.type.dtype, size, "constant", position)
+            number = self._constants[position] = self.buffer(
+                f"constant_{position}", value.type.dtype, size, "constant", position
+            )
         return whole(number, value.type.dtype, shape)
 
     def state(self, state: State) -> View:

@@ -1,9 +1,10 @@
 """From scheduled graphs to a :class:`Program`.
 
-Values become *places* (:mod:`graphc.kernel.views`): views of buffers, or single numbers.  A node that computes becomes one kernel
-(:mod:`graphc.kernel.lower_body`) whose result is written where its reader wants it (:mod:`graphc.kernel.destinations`); a node that only moves
-elements becomes a view or a copy; a ``loop`` node becomes a loop of calls (:mod:`graphc.kernel.lower_loop`); updates of state come last
-(:mod:`graphc.kernel.lower_entry`).  Equal kernels are one kernel.
+Values become *places* (:mod:`graphc.kernel.views`): views of buffers, or single numbers.  A node that computes
+becomes one kernel (:mod:`graphc.kernel.lower_body`) whose result is written where its reader wants it
+(:mod:`graphc.kernel.destinations`); a node that only moves elements becomes a view or a copy; a ``loop`` node becomes
+a loop of calls (:mod:`graphc.kernel.lower_loop`); updates of state come last (:mod:`graphc.kernel.lower_entry`).
+Equal kernels are one kernel.
 """
 
 from __future__ import annotations

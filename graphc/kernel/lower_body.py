@@ -16,7 +16,9 @@ from graphc.kernel.views import Place, View, size_of
 _RULE_MODULES = (lower_pointwise, lower_reduce)
 
 
-def build_body(builder: KernelBuilder, nodes: Sequence[Node], results: Sequence[Node], places: Mapping[Node, Place]) -> None:
+def build_body(
+    builder: KernelBuilder, nodes: Sequence[Node], results: Sequence[Node], places: Mapping[Node, Place]
+) -> None:
     """Store ``results`` to the builder's destinations, in order.
 
     The largest result gives the kernel's domain; the others must run over some of its axes.

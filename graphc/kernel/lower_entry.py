@@ -1,8 +1,9 @@
 """Lowers one entry point: its inputs and outputs, and the updates of state, which are committed last.
 
-The order of an entry is: everything but the *update kernels*; copies to outputs; the update kernels, which overwrite state in place;
-copies of whatever new state lies elsewhere.  An update kernel is a pointwise, fused or scattering node that nothing but updates reads.  It
-may write a state variable in place if it reads it only at the position that it writes, and if no later step reads the old value.
+The order of an entry is: everything but the *update kernels*; copies to outputs; the update kernels, which overwrite
+state in place; copies of whatever new state lies elsewhere.  An update kernel is a pointwise, fused or scattering
+node that nothing but updates reads.  It may write a state variable in place if it reads it only at the position that
+it writes, and if no later step reads the old value.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class _EntryLowering:
                 emitter.copy(view, place, region.origin(node))
         held = self._hold_old_state(late)
         self._lower_updates(late)
-        moves = [(self._state_view(variable), held.get(value) or region.place(value)) for variable, value in graph.updates]
+        moves = [
+            (self._state_view(variable), held.get(value) or region.place(value)) for variable, value in graph.updates
+        ]
         emit_moves(emitter, moves, Origin("commit", "commit"))
         steps = tuple(emitter.steps)
         buffers = tuple(emitter.buffers)

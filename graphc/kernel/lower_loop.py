@@ -1,8 +1,9 @@
 """Loops: carries, slices, stacked results, and calls that need not be repeated.
 
-A carry lives in one of three ways.  One that the body leaves alone is its own initial value.  One that is also a stacked result (before or
-after the step) lives in the stacked buffer, which gets a slot more: step t reads slot t and writes slot t + 1.  Any other has a buffer of
-its own, which the producer of the next value overwrites where nothing reads the old value later, and which is copied to otherwise.
+A carry lives in one of three ways.  One that the body leaves alone is its own initial value.  One that is also a
+stacked result (before or after the step) lives in the stacked buffer, which gets a slot more: step t reads slot t and
+writes slot t + 1.  Any other has a buffer of its own, which the producer of the next value overwrites where nothing
+reads the old value later, and which is copied to otherwise.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def _lower_loop(region: Region, node: Node) -> None:
         return
     assert isinstance(node.type, TupleType)
     count = node.attrs["carries"]
-    stacked = [region.emitter.temporary("nothing", part.dtype, part.static_shape) for part in node.type.elements[count:]]
+    stacked = [
+        region.emitter.temporary("nothing", part.dtype, part.static_shape) for part in node.type.elements[count:]
+    ]
     region.values[node] = (*region.places(node.inputs[:count]), *stacked)
 
 
@@ -92,6 +95,7 @@ class _LoopLowering:
         """The step number, the invariants, and each sequence's element."""
         attrs, depth = self.node.attrs, self.region.depth
         inputs, values = self.body.inputs, self.inner.values
+        self.inner.bounds[inputs[0]] = self.trips
         if any(inputs[0] in node.inputs for node in self.body.nodes) or inputs[0] in self.body.output_nodes:
             place = self.emitter.constant(ArrayValue(np.arange(self.trips, dtype=np.int64), int64))
             if isinstance(place, Uniform):
@@ -102,7 +106,9 @@ class _LoopLowering:
             values[inputs[0]] = Uniform(int64, bytes(8), ())
         first = 1 + self.count + attrs["invariants"]
         values.update(zip(inputs[1 + self.count : first], self.operands[self.count : first - 1], strict=True))
-        for node, place, (axis, start, step) in zip(inputs[first:], self.operands[first - 1 :], attrs["slices"], strict=True):
+        for node, place, (axis, start, step) in zip(
+            inputs[first:], self.operands[first - 1 :], attrs["slices"], strict=True
+        ):
             if isinstance(place, Uniform):
                 values[node] = Uniform(place.dtype, place.bits, node.tensor.static_shape)
             else:
@@ -174,8 +180,8 @@ class _LoopLowering:
 def hoist(emitter: Emitter, steps: Sequence[Step], depth: int, mark: int) -> tuple[list[Step], list[Step]]:
     """Split a loop's body into what can run once before the loop and what must be repeated.
 
-    A call runs once if none of its pointers moves with the loop, nothing it reads is written in what is repeated, and what it
-    writes is the body's own memory (buffers from ``mark`` on), written by it alone.
+    A call runs once if none of its pointers moves with the loop, nothing it reads is written in what is repeated, and
+    what it writes is the body's own memory (buffers from ``mark`` on), written by it alone.
     """
     writers: dict[int, int] = {}
     for step in steps:
@@ -185,7 +191,9 @@ def hoist(emitter: Emitter, steps: Sequence[Step], depth: int, mark: int) -> tup
     repeated: list[Step] = []
     done: set[int] = set()
     for step in steps:
-        refs = [] if isinstance(step, Loop) else list(step.args if isinstance(step, Call) else (step.target, step.source))
+        refs = (
+            [] if isinstance(step, Loop) else list(step.args if isinstance(step, Call) else (step.target, step.source))
+        )
         written = list(_written(emitter.program.kernels, step))
         targets = {ref.buffer for ref in written}
         stays = (

@@ -1,4 +1,4 @@
-"""Movement that is not a view: stack, concat and pad, whose operands land in regions of the result, and fold_patches."""
+"""Movement that is not a view: stack, concat, pad, whose operands land in regions of the result; fold_patches."""
 
 from __future__ import annotations
 

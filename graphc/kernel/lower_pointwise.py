@@ -101,7 +101,9 @@ def _flip(body: Body, node: Node, index: IndexMap) -> Steps:
 def _patches(body: Body, node: Node, index: IndexMap) -> Steps:
     operand = node.inputs[0]
     source = list(index[: operand.rank])
-    per_axis = zip(node.attrs["axes"], node.attrs["strides"], node.attrs["dilation"], index[operand.rank :], strict=True)
+    per_axis = zip(
+        node.attrs["axes"], node.attrs["strides"], node.attrs["dilation"], index[operand.rank :], strict=True
+    )
     for axis, stride, dilation, inside in per_axis:
         source[axis] = combined((source[axis], inside), (stride, dilation))
     return (yield operand, tuple(source))
@@ -133,7 +135,7 @@ def _take_along_axis(body: Body, node: Node, index: IndexMap) -> Steps:
     source, indices = node.inputs
     axis = node.attrs["axis"]
     position = yield indices, aligned(index, indices)
-    rest = list(aligned(index[:axis] + (ZERO,) + index[axis + 1 :], source))
+    rest = list(aligned((*index[:axis], ZERO, *index[axis + 1:]), source))
     rest[axis] = ZERO
     return _gathered(body, source, tuple(rest), axis, position)
 
@@ -143,5 +145,3 @@ def _gathered(body: Body, source: Node, rest: IndexMap, axis: int, position: int
     if isinstance(place, Uniform):
         return body.builder.const(place.dtype, place.bits)
     return body.builder.gather(place, rest, position, place.strides[axis])
-
-

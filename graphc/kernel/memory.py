@@ -1,12 +1,14 @@
 """The arena: lifetimes of temporaries, their offsets, and a verifier that proves the plan sound.
 
-Positions count calls and copies in the order of the steps, each loop body once.  A temporary lives from its first to its last access; one
-that is also used outside a loop, or that carries a value from one trip to the next, lives for the whole span of that loop.
+Positions count calls and copies in the order of the steps, each loop body once.  A temporary lives from its first to
+its last access; one that is also used outside a loop, or that carries a value from one trip to the next, lives for
+the whole span of that loop.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +57,7 @@ class _Use:
     Attributes:
         position: of the step.
         loops: numbers of the loops around it, outermost first.
-        still: how many of them leave the pointer where it is: a buffer that is walked through by a loop outlives its trips.
+        still: how many of them leave the pointer where it is: what a loop walks through outlives its trips.
         reads: does it read?
     """
 
@@ -116,8 +118,8 @@ def _lifetime(uses: Sequence[_Use], spans: Sequence[tuple[int, int]]) -> tuple[i
 def plan_memory(buffers: Sequence[Buffer], steps: Sequence[Step], kernels: Sequence[AnyKernel]) -> MemoryPlan:
     """Lifetimes and offsets of all temporaries; the same plan for the same steps.
 
-    Up to a few thousand temporaries are placed largest first, each into the tightest gap among those that live at the same time; more
-    are placed in order of time, which needs no look at pairs.
+    Up to a few thousand temporaries are placed largest first, each into the tightest gap among those that live at the
+    same time; more are placed in order of time, which needs no look at pairs.
     """
     uses, spans = _uses(buffers, steps, kernels)
     lifetimes = {buffer: _lifetime(found, spans) for buffer, found in sorted(uses.items())}
@@ -229,8 +231,9 @@ class _FreeBlocks:
 def verify_plan(entry: Entry, kernels: Sequence[AnyKernel]) -> None:
     """Prove that no two temporaries share bytes while both hold a value that is still needed.
 
-    Lifetimes are found anew, in another way than by the planner: every loop is walked twice, and a value is alive from each access of its
-    buffer to the next, unless that next one writes the buffer afresh in another trip of a loop that holds all its uses.
+    Lifetimes are found anew, in another way than by the planner: every loop is walked twice, and a value is alive
+    from each access of its buffer to the next, unless that next one writes the buffer afresh in another trip of a
+    loop that holds all its uses.
 
     Raises:
         VerificationError: with the two buffers.
@@ -238,7 +241,9 @@ def verify_plan(entry: Entry, kernels: Sequence[AnyKernel]) -> None:
     memory = entry.memory
     for buffer, offset in sorted(memory.offsets.items()):
         if offset % ALIGNMENT or offset < 0 or offset + entry.buffers[buffer].nbytes > memory.arena_bytes:
-            raise VerificationError("E903", f"{entry.name}: {entry.buffers[buffer].name!r} lies outside the arena or is not aligned")
+            raise VerificationError(
+                "E903", f"{entry.name}: {entry.buffers[buffer].name!r} lies outside the arena or is not aligned"
+            )
     segments = _live_segments(entry, kernels)
     active = _ActiveBytes(entry)
     ending: list[tuple[int, int]] = []
@@ -270,7 +275,9 @@ class _ActiveBytes:
             low, high = self._range(neighbour[1])
             if low < end and start < high:
                 names = self._entry.buffers[neighbour[1]].name, self._entry.buffers[buffer].name
-                raise VerificationError("E903", f"{self._entry.name}: {names[0]!r} and {names[1]!r} share bytes while both are alive")
+                raise VerificationError(
+                    "E903", f"{self._entry.name}: {names[0]!r} and {names[1]!r} share bytes while both are alive"
+                )
         self._starts.insert(place, (start, buffer))
 
     def remove(self, buffer: int) -> None:
@@ -283,7 +290,9 @@ class _ActiveBytes:
 _Trace = list[tuple[int, tuple[tuple[int, int], ...], Access]]
 
 
-def _trace(steps: Sequence[Step], kernels: Sequence[AnyKernel]) -> Iterator[tuple[int, tuple[tuple[int, int], ...], Access]]:
+def _trace(
+    steps: Sequence[Step], kernels: Sequence[AnyKernel]
+) -> Iterator[tuple[int, tuple[tuple[int, int], ...], Access]]:
     """(time, ((loop, trip), ...), access) with every loop walked at most twice."""
     time = loops = 0
     stack: list[tuple[Iterator[Step], tuple[tuple[int, int], ...], Loop | None]] = [(iter(steps), (), None)]
@@ -316,7 +325,7 @@ def _live_segments(entry: Entry, kernels: Sequence[AnyKernel]) -> list[tuple[int
     for buffer, trace in sorted(found.items()):
         home = _home([path for _, path, _ in trace], [access for _, _, access in trace])
         start = trace[0][0]
-        for (time, path, _), (after, next_path, access) in zip(trace, trace[1:], strict=False):
+        for (time, path, _), (after, next_path, access) in itertools.pairwise(trace):
             if path[:home] != next_path[:home] and not access.reads:
                 segments.append((start, time, buffer))
                 start = after

@@ -10,7 +10,7 @@ from graphc.errors import UnsupportedOp
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
-from graphc.ir.types import TensorType, TupleType
+from graphc.ir.types import TensorType, TupleType, int64
 from graphc.kernel.body import has_rule
 from graphc.kernel.builder import KernelBuilder, NotInPlace, NotOneKernel
 from graphc.kernel.destinations import Destinations, Root
@@ -44,6 +44,7 @@ class Region:
         depth: number of loops around it.
         values: where the value of each node lies (a tuple for nodes with several results).
         destinations: where values are wanted.
+        bounds: limits below which the non-negative values of a node are known to lie, such as a loop's step number.
         position: of the node being lowered.
     """
 
@@ -53,6 +54,7 @@ class Region:
         self.depth = depth
         self.values: dict[Node, Place | tuple[Place, ...]] = {}
         self.destinations = Destinations(emitter)
+        self.bounds: dict[Node, int] = {}
         self.position = 0
         self._parent = parent
         self._checked: set[tuple[Place, int]] = set()
@@ -134,7 +136,12 @@ class Region:
     # -- kernels that write the values of nodes --------------------------------------------------------------------
 
     def write(
-        self, origin: Origin, key: Hashable, build: Build, operands: Sequence[Place], results: Sequence[Node | TensorType]
+        self,
+        origin: Origin,
+        key: Hashable,
+        build: Build,
+        operands: Sequence[Place],
+        results: Sequence[Node | TensorType],
     ) -> list[View]:
         """Call one kernel that computes ``results`` (a type where nobody takes the result), each where it is wanted.
 
@@ -199,10 +206,28 @@ class Region:
     def check(self, node: Node, indices: Node, limit: int) -> None:
         """Emit the check that ``indices`` lie in [0, limit), once."""
         place = self.place(indices)
-        if size_of(place.shape) == 0 or self._is_checked(place, limit):
+        if size_of(place.shape) == 0 or self._is_checked(place, limit) or self._is_bounded(indices, limit):
             return
         self._checked.add((place, limit))
         self.emitter.check_index(place, limit, self.origin(node, "check_index"))
+
+    def _is_bounded(self, indices: Node, limit: int) -> bool:
+        """Is it known without a look at the data that the indices lie in [0, limit)?"""
+        source = indices
+        while source.op.name in VIEW_OPS:
+            source = source.inputs[0]
+        bound = self.bounds.get(source)
+        match source.op.name:
+            case "constant":
+                array = source.attrs["value"].array
+                return bool(array.size) and 0 <= int(array.min()) and int(array.max()) < limit
+            case "argmax" | "argmin":
+                bound = source.inputs[0].shape[source.attrs["axes"][0]]
+            case "argsort":
+                bound = source.shape[source.attrs["axis"]]
+            case "iota" if source.dtype is int64:
+                bound = source.shape[source.attrs["axis"]]
+        return bound is not None and bound <= limit
 
     def _is_checked(self, place: Place, limit: int) -> bool:
         region: Region | None = self

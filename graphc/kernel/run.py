@@ -1,7 +1,7 @@
 """Runs kernels and programs with NumPy: slow, obvious, the oracle for lowering and for backends.
 
-A program runs on real bytes: the arena is one array, and temporaries lie in it where the memory plan says, so that a wrong plan gives wrong
-numbers.  The arena starts filled with garbage.
+A program runs on real bytes: the arena is one array, and temporaries lie in it where the memory plan says, so that a
+wrong plan gives wrong numbers.  The arena starts filled with garbage.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphcIndexError
+from graphc.errors import GraphcIndexError, VerificationError
 from graphc.ir.attrs import make_attrs
 from graphc.ir.op import get_op
 from graphc.ir.types import DType, from_carrier, int64, round_to, tensor_type, to_carrier
@@ -32,7 +32,7 @@ from graphc.kernel.loopir import (
     Value,
     value_axes,
 )
-from graphc.kernel.program import Call, Copy, Entry, Loop, Program, Ref, Step
+from graphc.kernel.program import Call, Copy, Entry, Program, Ref, Step
 from graphc.ops.random import uniform_values
 
 Array = np.ndarray[Any, Any]
@@ -57,16 +57,22 @@ _REDUCTIONS: dict[Combine, Callable[..., Any]] = {
 
 
 class _KernelRun:
-    """The values of one kernel, each an array with one dimension an axis (of size 1 where it does not depend on the axis)."""
+    """The values of one kernel, each an array with one dimension an axis: size 1 where it does not depend on it."""
 
     def __init__(self, kernel: Kernel, pointers: Sequence[Pointer]) -> None:
         self.kernel = kernel
         self.pointers = pointers
         self.axes = value_axes(kernel)
         self.values: list[Array] = []
+        self._read_at: dict[int, list[Array]] = {}
+        self._written_at: dict[int, list[Array]] = {}
 
     def run(self) -> None:
-        """Compute all values, then store."""
+        """Compute all values, then store.
+
+        Raises:
+            VerificationError: an access outside a buffer, or one parameter that writes what another one accesses.
+        """
         if 0 in self.kernel.extents:
             return
         with np.errstate(all="ignore"):
@@ -74,6 +80,17 @@ class _KernelRun:
                 self.values.append(round_to(np.asarray(self._value(value)), value.dtype))
         for store in self.kernel.stores:
             self._store(store)
+        self._check_apart()
+
+    def _check_apart(self) -> None:
+        """The promise of :class:`Param`, which this order of evaluation would otherwise hide the breaking of."""
+        for param, written in self._written_at.items():
+            for other, (array, _) in enumerate(self.pointers):
+                if other == param or array is not self.pointers[param][0]:
+                    continue
+                for places in (*self._read_at.get(other, ()), *self._written_at.get(other, ())):
+                    if any(np.intersect1d(places, mine).size for mine in written):
+                        raise _broken(self.kernel.name, f"parameter {param} writes what parameter {other} accesses")
 
     def _positions(self, map_: Map) -> Array:
         rank = len(self.kernel.extents)
@@ -89,7 +106,8 @@ class _KernelRun:
         array, start = self.pointers[param]
         places = positions + start
         if places.size and (places.min() < 0 or places.max() >= array.size):
-            raise AssertionError(f"{self.kernel.name}: parameter {param} is read outside its buffer")
+            raise _broken(self.kernel.name, f"parameter {param} is read outside its buffer")
+        self._read_at.setdefault(param, []).append(places)
         return to_carrier(array[places], dtype)
 
     def _value(self, value: Value) -> Any:
@@ -152,7 +170,8 @@ class _KernelRun:
         places = np.broadcast_to(positions + start, shape).reshape(-1)
         values = np.broadcast_to(self.values[store.value], shape).reshape(-1)
         if places.size and (places.min() < 0 or places.max() >= array.size):
-            raise AssertionError(f"{self.kernel.name}: parameter {store.param} is written outside its buffer")
+            raise _broken(self.kernel.name, f"parameter {store.param} is written outside its buffer")
+        self._written_at.setdefault(store.param, []).append(places)
         if not store.accumulate:
             array[places] = from_carrier(values, dtype)
             return
@@ -163,6 +182,10 @@ class _KernelRun:
                 for place, value in zip(places, values, strict=True):
                     total = to_carrier(array[place : place + 1], dtype) + value
                     array[place : place + 1] = from_carrier(round_to(total, dtype), dtype)
+
+
+def _broken(name: str, rule: str) -> VerificationError:
+    return VerificationError("E903", f"kernel {name!r}: {rule}")
 
 
 def _random(args: Sequence[Array], value: Apply) -> Array:
@@ -237,6 +260,8 @@ class _EntryRun:
                 run_kernel(self.program.kernels[step.kernel], [self._pointer(ref) for ref in step.args])
             elif isinstance(step, Copy):
                 (target, to), (source, start) = self._pointer(step.target), self._pointer(step.source)
+                if target is source and abs(to - start) < step.size:
+                    raise _broken("copy", "target and source overlap")
                 target[to : to + step.size] = source[start : start + step.size].copy()
             else:
                 for trip in range(step.trips):

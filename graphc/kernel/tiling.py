@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.kernel.loopir import Apply, Kernel, Load, Reduce, Scan, Store, ValueId, operands, value_axes
 from graphc.kernel.target import Target
@@ -132,19 +132,22 @@ def plan_contraction(
     """
     factors = contraction_operands(kernel, number)
     assert factors is not None
-    best: tuple[float, Contraction] | None = None
-    for left, right in (factors, factors[::-1]):
-        if not _is_plain(kernel, left):
-            continue
-        for plan in _plans(kernel, number, left, right, tuple(stores), target, invariant):
-            cost = _cost(kernel, plan, target, invariant)
-            if best is None or cost < best[0]:
-                best = (cost, plan)
-    assert best is not None
-    plan = best[1]
-    if plan.depth_block and not _stores_sum(kernel, plan):
+    plans = [
+        plan
+        for left, right in (factors, factors[::-1])
+        if _is_plain(kernel, left)
+        for plan in _plans(kernel, number, left, right, tuple(stores), target, invariant)
+    ]
+    plan = min(plans, key=lambda plan: _cost(kernel, plan, target, invariant))
+    if not plan.depth_block or _stores_sum(kernel, plan):
+        return plan
+    if len(stores) > 1 or stores[0].value != number:
         return {number}
-    return plan
+    # The sum alone is stored: along another axis than this plan's, where one fits, else without blocks of its depth.
+    fitting = [other for other in plans if not other.depth_block or _stores_sum(kernel, other)]
+    if not fitting:
+        return replace(plan, depth_block=0)
+    return min(fitting, key=lambda plan: _cost(kernel, plan, target, invariant))
 
 
 def _stores_sum(kernel: Kernel, plan: Contraction) -> bool:

@@ -8,7 +8,20 @@ from graphc.errors import VerificationError
 from graphc.ir.types import bool_, int64
 from graphc.kernel import loopir
 from graphc.kernel.builder import NotInPlace, check_in_place
-from graphc.kernel.loopir import AnyKernel, Apply, Const, Gather, Index, Intrinsic, Kernel, Load, Map, Reduce, Scan, Value
+from graphc.kernel.loopir import (
+    AnyKernel,
+    Apply,
+    Const,
+    Gather,
+    Index,
+    Intrinsic,
+    Kernel,
+    Load,
+    Map,
+    Reduce,
+    Scan,
+    Value,
+)
 from graphc.kernel.memory import verify_plan
 from graphc.kernel.program import Buffer, Call, Copy, Entry, Loop, Program, Ref, Step
 
@@ -33,7 +46,9 @@ def verify_kernel(kernel: AnyKernel) -> None:
     if isinstance(kernel, Intrinsic):
         return
     where = f"kernel {kernel.name!r}"
-    _require(all(extent > 1 for extent in kernel.extents), where, f"an axis has fewer than two elements: {kernel.extents}")
+    _require(
+        all(extent > 1 for extent in kernel.extents), where, f"an axis has fewer than two elements: {kernel.extents}"
+    )
     for number, value in enumerate(kernel.values):
         _verify_value(kernel, number, value, f"{where}, value {number}")
     axes = loopir.value_axes(kernel)
@@ -80,7 +95,9 @@ def _verify_value(kernel: Kernel, number: int, value: Value, where: str) -> None
             _verify_map(kernel, map_, where)
             _require(dtype is int64, where, "an index is int64")
         case Reduce(combine=combine, arg=arg, axes=axes, dtype=dtype):
-            _require(bool(axes) and all(0 <= axis < len(kernel.extents) for axis in axes), where, f"reduces over {axes}")
+            _require(
+                bool(axes) and all(0 <= axis < len(kernel.extents) for axis in axes), where, f"reduces over {axes}"
+            )
             if combine in ("argmax", "argmin"):
                 _require(len(axes) == 1 and dtype is int64, where, "finds an int64 position along one axis")
             else:
@@ -189,7 +206,11 @@ def _verify_reach(entry: Entry, ref: Ref, reach: Interval, trips: Sequence[int],
     for stride, count in zip(ref.strides, trips, strict=False):
         low += min(0, stride * (count - 1))
         high += max(0, stride * (count - 1))
-    _require(low >= 0 and high < buffer.size, where, f"reaches elements {low} … {high} of {buffer.name!r}, which has {buffer.size}")
+    _require(
+        low >= 0 and high < buffer.size,
+        where,
+        f"reaches elements {low} … {high} of {buffer.name!r}, which has {buffer.size}",
+    )
 
 
 def _verify_apart(step: Call, kernel: AnyKernel, where: str) -> None:

@@ -1,7 +1,7 @@
 """Where values lie: a view of a buffer, or one number that stands for a whole tensor.
 
-A *view* is a buffer, an element offset, and a stride a dimension (0 where broadcast, negative where flipped).  Movement ops are
-arithmetic on views wherever strides can express them, and then cost nothing at run time.
+A *view* is a buffer, an element offset, and a stride a dimension (0 where broadcast, negative where flipped).
+Movement ops are arithmetic on views wherever strides can express them, and then cost nothing at run time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class View:
         dtype: element type.
         offset: of the first element, in elements.
         shape: static.
-        strides: elements between neighbours along each dimension; 0 for dimensions of size 1, so that equal views compare equal.
+        strides: elements between neighbours along each dimension; 0 where a dimension has size 1, so that equal views
+            compare equal.
         loop_strides: elements a trip of each enclosing loop, outermost first, without trailing zeros.
     """
 
@@ -213,7 +214,7 @@ def moved(node: Node, source: Place) -> Place | None:
 
 
 def unmoved(node: Node, destination: View) -> View | None:
-    """Where the operand of the invertible view ``node`` must lie for the result to lie at ``destination``; None if nowhere."""
+    """Where the operand of an invertible view must lie for the result to lie at ``destination``; None if nowhere."""
     shape = node.inputs[0].tensor.static_shape
     match node.op.name:
         case "stop_gradient":

@@ -25,11 +25,26 @@ def _lines(picture: Picture) -> Iterator[str]:
     yield f'  graph [charset="UTF-8", bgcolor="{PAPER}", rankdir=TB, nodesep=0.22, ranksep=0.32, pad=0.25, fontname="{FONT}",'
     yield f'    fontsize=11, fontcolor="{PAGE_INK}", labelloc=t, labeljust=l, compound=true, {_effort(picture)}label=<{_heading(picture)}>];'
     yield f'  node [fontname="{FONT}", fontsize=11, fontcolor="{NODE_INK}", margin="0.10,0.045", height=0.26, width=0.3, penwidth=1.1];'
-    yield f'  edge [fontname="{FONT}", fontsize=8.5, color="{EDGE}", fontcolor="{FAINT_INK}", arrowsize=0.6, penwidth=0.9];'
+    yield f'  edge [fontname="{FONT}", fontsize=9, color="{EDGE}", fontcolor="{FAINT_INK}", arrowsize=0.6, penwidth=0.9];'
+    yield from _legend_lines(picture)
     yield from _cluster_lines(picture)
     for edge in picture.edges:
         yield f"  {edge.source} -> {edge.target}{_edge_attributes(edge)};"
     yield "}"
+
+
+def _legend_lines(picture: Picture) -> Iterator[str]:
+    """A column of sample boxes, held in line by invisible edges."""
+    fill, line = cluster_colours("role")
+    yield "  subgraph cluster_legend {"
+    yield f'    graph [style="rounded,filled", fillcolor="{fill}", color="{line}", fontsize=10, margin=8, label=<<B>legend</B>>];'
+    kinds = legend_kinds(picture)
+    for number, kind in enumerate(kinds):
+        yield f"    legend{number} [{_box_attributes(Box(f'legend{number}', kind, LOOKS[kind].meaning))}];"
+    keys = [f"legend{number}" for number in range(len(kinds))]
+    if len(keys) > 1:
+        yield f"    {' -> '.join(keys)} [style=invis, minlen=1];"
+    yield "  }"
 
 
 def _effort(picture: Picture) -> str:
@@ -69,7 +84,7 @@ def _cluster_attributes(cluster: Cluster) -> str:
     look = {"role": "rounded,dashed", "repeat": "rounded,bold"}.get(cluster.kind, "rounded")
     label = f"<B>{_text(cluster.label, _TITLE_LENGTH)}</B>"
     if cluster.kind == "repeat":
-        label = f'<FONT COLOR="{line}">⟳ {label}</FONT>'
+        label = f'<FONT COLOR="{line}">{label}</FONT>'
     return (
         f'graph [style="{look},filled", fillcolor="{fill}", color="{line}", fontsize=10, margin=9, labeljust=l, label=<{label}>]'
     )
@@ -78,6 +93,8 @@ def _cluster_attributes(cluster: Cluster) -> str:
 def _box_attributes(box: Box) -> str:
     look = LOOKS[box.kind]
     extra = f", peripheries={look.peripheries}" if look.peripheries != 1 else ""
+    # Graphviz fits an octagon around the text's own frame: margins come on top of its corners.
+    extra += ', margin="0.02,0.0"' if look.shape in ("octagon",) else ""
     return (
         f'id="{box.key}", shape={look.shape}, style="{look.style}", fillcolor="{look.fill}", color="{look.line}"{extra}, '
         f"label=<{_box_label(box)}>"
@@ -105,17 +122,11 @@ def _edge_attributes(edge: Edge) -> str:
 
 
 def _heading(picture: Picture) -> str:
-    """Title, remarks and legend, above the drawing."""
+    """Title and remarks, above the drawing."""
     rows = [f'<FONT POINT-SIZE="15"><B>{_text(picture.title, 90)}</B></FONT>']
     rows += [f'<FONT COLOR="{FAINT_INK}">{_text(remark, 150)}</FONT>' for remark in picture.remarks]
-    entries = [_legend_entry(kind) for kind in legend_kinds(picture)]
-    rows += ["&#160;&#160;&#160;".join(entries[at : at + 6]) for at in range(0, len(entries), 6)]
-    return '<BR ALIGN="LEFT"/>'.join(rows) + '<BR ALIGN="LEFT"/>'
-
-
-def _legend_entry(kind: str) -> str:
-    look = LOOKS[kind]
-    return f'<FONT COLOR="{look.line}"><B>{look.glyph}</B></FONT> {_text(look.meaning, 40)}'
+    cells = "".join(f'<TR><TD ALIGN="LEFT">{row}</TD></TR>' for row in rows)
+    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="3">{cells}</TABLE>'
 
 
 def legend_kinds(picture: Picture) -> Sequence[str]:

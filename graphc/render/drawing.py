@@ -10,13 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphc.ir.graph import Graph
-from graphc.ir.node import Node
+from graphc.ir.node import NO_NOTE, Node
 from graphc.ir.traverse import users
 from graphc.ops.loop_parts import LoopParts
 from graphc.render.fold import Place, Repeat, is_step, places
-from graphc.render.label import constant_text, node_details, type_text
+from graphc.render.label import node_details, type_text
 from graphc.render.picture import Canvas, ClusterPath
-from graphc.render.words import body_text, op_counts, small_print, step_text, title_of
+from graphc.render.words import applied, body_text, constant_operand, op_counts, small_print, step_text, title_of
+
+_NEAR = 24
+"""Boxes after which a value of the forward pass is named again instead of drawing a long edge."""
 
 _CLONED_ABOVE = 6
 """Readers above which an input, too, is drawn beside each of them."""
@@ -30,6 +33,7 @@ class Value:
     box: str | None = None
     text: str | None = None
     source: Node | None = None
+    role: str = "forward"
 
 
 @dataclass(slots=True)
@@ -81,20 +85,26 @@ class Region:
         outer: ClusterPath = (),
         identity: object = None,
         values: Mapping[Node, Value] | None = None,
-        inside: tuple[str, ...] = (),
+        around: Region | None = None,
+        loop: Node | None = None,
     ) -> None:
         self.canvas = canvas
         self.graph = graph
         self.plan = plan
         self.outer = outer
         self.identity = identity
-        self.inside = inside
+        # The body of a loop belongs to the layer and the role of the loop.
+        note = around.graph.note(loop) if around is not None and loop is not None else NO_NOTE
+        self.inside = note.scope
+        self.base_role = note.role
+        self.refers: bool = plan.frames or (around is not None and around.refers)
         self.values: dict[Node, Value] = dict(values or {})
         self.places = places(plan.repeats)
         self._loops: dict[Node, list[Value]] = {}
         self._groups: dict[Group, str] = {}
         self._links: dict[tuple[str, str, int], _Link] = {}
         self._clones: dict[tuple[str, Node], str] = {}
+        self._saved: dict[tuple[int | None, str, int | None], str] = {}
         readers = users(graph.nodes)
         self._is_hub = {
             node: len({self._drawn_for(reader) for reader in readers[node]}) > _CLONED_ABOVE
@@ -162,16 +172,12 @@ class Region:
         label = type_text(node.type)
         group = self.plan.merged.get(node)
         match node.op.name:
-            case "constant":
-                return Value(label, text=constant_text(node.attrs["value"]))
-            case "training":
-                return Value(label, text="training")
+            case "constant" | "training" | "broadcast_to" if (text := constant_operand(node)) is not None:
+                return Value(label, text=text)
             case "state":
                 return Value(label, source=node)
             case "input" | "iota":
                 return Value(label, source=node) if self._is_hub[node] else Value(label, self._source_box(node, self.outer))
-            case "broadcast_to" if (constant := self.value(node.inputs[0]).text) is not None:
-                return Value(label, text=constant)
             case _ if group is not None:
                 return self._draw_merged(node, group)
             case "result":
@@ -179,19 +185,36 @@ class Region:
             case "loop":
                 return self._draw_loop(node)
             case _:
-                return Value(label, self._draw_op(node))
+                return Value(label, self._draw_op(node), role=self.role(node))
 
     def _draw_op(self, node: Node) -> str:
         note = self.graph.note(node)
-        texts = [self.value(operand).text for operand in node.inputs]
+        texts, first = self._constant_operands(node)
         details = node_details(node, note)
         if node.op.name == "fused":
             details["body"] = body_text(node.attrs["body"])
         title = title_of(node, note)
         lines = small_print(node, texts, self._moving_index(node))
-        box = self.canvas.box(note.role, title, lines, self._cluster(node), details)
+        if first:
+            lines.append(f"first step: {applied(node.op.name, first)}")
+        box = self.canvas.box(self.role(node), title, lines, self._cluster(node), details)
         self._connect_all(node, node.inputs, box)
         return box
+
+    def _constant_operands(self, node: Node) -> tuple[list[str | None], list[str | None]]:
+        """For each operand its text where it is a constant; then the same for the first step alone, empty where all steps are alike."""
+        texts = [self.value(operand).text for operand in node.inputs]
+        place = self.places.get(node)
+        if place is None or not any(text is not None for text in texts):
+            return texts, []
+        always = list(texts)
+        for trip in place.repeat.trips[1:]:
+            for slot, operand in enumerate(trip[place.row].inputs):
+                text = constant_operand(operand)
+                always[slot] = text if text is None or text == always[slot] or always[slot] is None else "…"
+                if text is not None and texts[slot] is None:
+                    always[slot] = None
+        return always, texts if any(a is None and t is not None for a, t in zip(always, texts, strict=True)) else []
 
     def _moving_index(self, node: Node) -> str | None:
         place = self.places.get(node)
@@ -209,14 +232,19 @@ class Region:
             box = self.canvas.box(group.kind, group.title, group.lines, self.canvas.cluster(group.path, self.identity))
             self._groups[group] = box
         self._connect_all(node, node.inputs, box)
-        return Value(type_text(node.type), box)
+        return Value(type_text(node.type), box, role=self.role(node))
 
     def _draw_result(self, node: Node) -> Value:
         of = node.inputs[0]
         results = self._loops.get(self._drawn_for(of))
         if results is not None:
             return results[node.attrs["index"]]
-        return Value(type_text(node.type), self.value(of).box)
+        return Value(type_text(node.type), self.value(of).box, role=self.role(of))
+
+    def role(self, node: Node) -> str:
+        """``forward``, ``backward`` or ``update``."""
+        role = self.graph.note(node).role
+        return self.base_role if role == "forward" else role
 
     # -- clusters ----------------------------------------------------------------------------------------------------
 
@@ -252,10 +280,30 @@ class Region:
             value = self.value(operand)
             if value.source is not None:
                 self._clone(value.source, target, value.label)
-            elif value.box is not None and value.box != target:
+            elif value.box is not None and self._is_saved(value, node):
+                if box is not None:
+                    self._refer(operand, value, target, value.label)
+            elif value.box is not None:
                 self._link(operand, value.box, value.label, target, self.places.get(node))
-            elif value.box is not None and self.places.get(operand) is not None:
-                self._link(operand, value.box, value.label, target, self.places.get(node))
+
+    def _is_saved(self, value: Value, reader: Node) -> bool:
+        """Does the backward pass read a value of the forward pass?  An edge across the whole picture would say less than a name."""
+        return self.refers and value.role == "forward" and self.role(reader) != "forward"
+
+    def _refer(self, node: Node, value: Value, target: str, label: str) -> None:
+        """A small box that names a value of the forward pass, one in each cluster that reads it."""
+        assert value.box is not None
+        place = self.places.get(node)
+        trip = None if place is None or self.canvas.is_repeated(target) else place.trip
+        home = self.canvas.cluster_of(target)
+        key = (home, value.box, trip)
+        known = self._saved.get(key)
+        if known is None or int(target[1:]) - int(known[1:]) > _NEAR:
+            title = f"{self.canvas.tag(value.box)} {self.canvas.boxes[int(value.box[1:])].title}"
+            lines = [] if place is None or trip is None else ["last step" if trip == len(place.repeat.trips) - 1 else f"step {trip}"]
+            details = {**node_details(node, self.graph.note(node)), "refers to": value.box}
+            self._saved[key] = self.canvas.box("saved", title, lines, home, details)
+        self.canvas.edge(self._saved[key], target, label)
 
     def _clone(self, source: Node, target: str, label: str) -> None:
         """A copy of an input or state variable beside its reader."""
@@ -307,7 +355,6 @@ class Region:
     def _draw_loop(self, node: Node) -> Value:
         parts = LoopParts.of(node)
         body = parts.body
-        note = self.graph.note(node)
         canvas = self.canvas
         identity = (self.identity, len(canvas.boxes))
         outer = (*self.path(node), ("repeat", f"loop × {parts.trips}"))
@@ -323,7 +370,7 @@ class Region:
                 details = {"carried": f"{place.type!r} from the step before", "starts at": value.text or "the value of the solid edge"}
                 box = canvas.box("carry", "step before", start, home, details)
                 self._enter(value, box, f"{value.label}, start")
-                values[place] = Value(type_text(place.type), box)
+                values[place] = Value(type_text(place.type), box, role=self.role(node))
             carries.append(values.get(place, Value("")))
         entered = 1 + len(parts.carries)
         for position, invariant in enumerate(parts.invariants):
@@ -336,11 +383,16 @@ class Region:
             if value.text is not None:
                 values[place] = Value(type_text(place.type), text=value.text)
                 continue
-            box = canvas.box("element", where, [], home, {"element": where, "type": repr(place.type), "of": repr(sequence.type)})
-            self._enter(value, box, value.label)
-            values[place] = Value(type_text(place.type), box)
-        plan = Plan()
-        inner = Region(canvas, body, plan, outer=outer, identity=identity, values=values, inside=note.scope)
+            details = {"element": where, "type": repr(place.type), "of": repr(sequence.type)}
+            title = where
+            if value.box is not None and self._is_saved(value, node):
+                title = f"{canvas.tag(value.box)} {where}"
+                details["refers to"] = value.box
+            box = canvas.box("element", title, [], home, details)
+            if "refers to" not in details:
+                self._enter(value, box, value.label)
+            values[place] = Value(type_text(place.type), box, role=self.role(node))
+        inner = Region(canvas, body, Plan(), outer=outer, identity=identity, values=values, around=self, loop=node)
         inner.draw()
         results = []
         for position, output in enumerate(body.output_nodes):
@@ -352,7 +404,7 @@ class Region:
                 label = f"{value.label}, last step"
             else:
                 label = type_text(node.type.elements[position]) if not hasattr(node.type, "dtype") else value.label
-            results.append(Value(label, value.box, value.text, value.source))
+            results.append(Value(label, value.box, value.text, value.source, self.role(node)))
         self._loops[node] = results
         return Value(type_text(node.type), next((value.box for value in results if value.box is not None), None))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 ClusterPath = tuple[tuple[str, str], ...]
 """(kind, label) of every cluster around a box, outermost first."""
@@ -80,6 +80,7 @@ class Canvas:
         self._edges: dict[Edge, None] = {}
         self._clusters: list[Cluster] = []
         self._cluster_numbers: dict[tuple[tuple[str, str, object], ...], int] = {}
+        self._tags: dict[str, str] = {}
 
     def cluster(self, path: ClusterPath, identity: object = None) -> int | None:
         """The cluster at ``path``, made where it is new; ``identity`` keeps apart clusters of equal labels (two loops)."""
@@ -103,9 +104,22 @@ class Canvas:
         self.boxes.append(Box(key, kind, title, tuple(line for line in lines if line), cluster, details or {}))
         return key
 
+    def tag(self, key: str) -> str:
+        """``#3``: a number by which other boxes refer to this one without an edge; it is added to the box's title."""
+        return self._tags.setdefault(key, f"#{len(self._tags) + 1}")
+
     def cluster_of(self, key: str) -> int | None:
         """The cluster that a box stands in."""
         return self.boxes[int(key[1:])].cluster
+
+    def is_repeated(self, key: str) -> bool:
+        """Does the box stand in a repeat?"""
+        number = self.cluster_of(key)
+        while number is not None:
+            if self._clusters[number].kind == "repeat":
+                return True
+            number = self._clusters[number].parent
+        return False
 
     def edge(self, source: str, target: str, label: str = "", kind: str = "data", *, back: bool = False) -> None:
         """Add an edge; an equal one is drawn once."""
@@ -113,4 +127,7 @@ class Canvas:
 
     def picture(self, title: str, stage: str) -> Picture:
         """What has been collected."""
-        return Picture(title, stage, tuple(self.boxes), tuple(self._edges), tuple(self._clusters), tuple(self.remarks))
+        boxes = (
+            replace(box, title=f"{box.title} {self._tags[box.key]}") if box.key in self._tags else box for box in self.boxes
+        )
+        return Picture(title, stage, tuple(boxes), tuple(self._edges), tuple(self._clusters), tuple(self.remarks))

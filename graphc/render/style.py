@@ -34,7 +34,6 @@ class Look:
         style: Graphviz style.
         fill, line: light colours.
         dark_fill, dark_line: their dark counterparts.
-        glyph: a character close to the shape, for the legend.
         meaning: the legend's word.
         peripheries: outlines.
     """
@@ -45,26 +44,26 @@ class Look:
     line: str
     dark_fill: str
     dark_line: str
-    glyph: str
     meaning: str
     peripheries: int = 1
 
 
 LOOKS: Mapping[str, Look] = {
-    "input": Look("ellipse", "filled", "#eef0f2", "#4a525b", "#353c44", "#aab4be", "\u2b2d", "input"),
-    "parameter": Look("cylinder", "filled", "#fbf3c4", "#857300", "#473f0b", "#d9c840", "\u26c1", "parameter, state"),
-    "constant": Look("plaintext", "filled", "#f1f2f4", "#858d96", "#2a3037", "#858e97", "\u25ab", "constant"),
-    "forward": Look("box", "rounded,filled", "#d9eaf7", "#0069a6", "#123a57", "#5ab0ea", "\u25a2", "forward"),
-    "backward": Look("octagon", "filled", "#fce5d4", "#c25400", "#54300f", "#f0924a", "\u2bc3", "backward"),
-    "update": Look("note", "filled", "#d5f1e7", "#00805d", "#0d4234", "#35c79c", "\u25f0", "update"),
-    "output": Look("ellipse", "filled", "#f8e4ef", "#a8457f", "#4d2440", "#e08fbd", "\u2b2d\u2b2d", "output", 2),
-    "store": Look("cylinder", "filled,dashed", "#d5f1e6", "#00805e", "#0d4235", "#35c79d", "\u26c3", "new value of state"),
-    "element": Look("parallelogram", "filled", "#e9e2f5", "#7a4fb4", "#352752", "#b795ea", "\u25b1", "this step's element"),
-    "carry": Look("parallelogram", "filled", "#e9e2f6", "#7a4fb3", "#352753", "#b795eb", "\u25b1", "carried from the step before"),
-    "kernel": Look("box", "rounded,filled", "#d9eaf8", "#0069a7", "#123a58", "#5ab0eb", "\u25a2", "kernel call"),
-    "copy": Look("box", "filled,dashed", "#edeff1", "#5c6671", "#30373f", "#98a2ac", "\u25a1", "copy"),
-    "layer": Look("folder", "filled", "#d9eaf6", "#0069a5", "#123a56", "#5ab0e9", "\u25a4", "whole layer, not drawn inside"),
-    "left out": Look("plaintext", "filled", "#fdf0f0", "#a33a3a", "#4a2626", "#e08d8d", "\u22ef", "left out"),
+    "input": Look("ellipse", "filled", "#eef0f2", "#4a525b", "#353c44", "#aab4be", "input"),
+    "parameter": Look("cylinder", "filled", "#fbf3c4", "#857300", "#473f0b", "#d9c840", "parameter, state"),
+    "constant": Look("plaintext", "filled", "#f1f2f4", "#858d96", "#2a3037", "#858e97", "constant"),
+    "forward": Look("box", "rounded,filled", "#d9eaf7", "#0069a6", "#123a57", "#5ab0ea", "forward"),
+    "saved": Look("box", "rounded,filled,dashed", "#eef5fb", "#0069a8", "#17293a", "#5ab0ec", "#n: value of the forward pass"),
+    "backward": Look("octagon", "filled", "#fce5d4", "#c25400", "#54300f", "#f0924a", "backward"),
+    "update": Look("note", "filled", "#d5f1e7", "#00805d", "#0d4234", "#35c79c", "update"),
+    "output": Look("ellipse", "filled", "#f8e4ef", "#a8457f", "#4d2440", "#e08fbd", "output", 2),
+    "store": Look("cylinder", "filled,dashed", "#d5f1e6", "#00805e", "#0d4235", "#35c79d", "new value of state"),
+    "element": Look("tab", "filled", "#e9e2f5", "#7a4fb4", "#352752", "#b795ea", "this step's element"),
+    "carry": Look("box", "filled,diagonals", "#e9e2f6", "#7a4fb3", "#352753", "#b795eb", "carried from the step before"),
+    "kernel": Look("box", "rounded,filled", "#d9eaf8", "#0069a7", "#123a58", "#5ab0eb", "kernel call"),
+    "copy": Look("box", "filled,dashed", "#edeff1", "#5c6671", "#30373f", "#98a2ac", "copy"),
+    "layer": Look("folder", "filled", "#d9eaf6", "#0069a5", "#123a56", "#5ab0e9", "whole layer, not drawn inside"),
+    "left out": Look("plaintext", "filled", "#fdf0f0", "#a33a3a", "#4a2626", "#e08d8d", "left out"),
 }
 """Kind of box → look.  The legend lists the kinds that occur in this order."""
 

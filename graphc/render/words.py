@@ -9,7 +9,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Note
 from graphc.ir.op import OpKind
 from graphc.ir.printer import print_graph
-from graphc.render.label import attribute_lines, clipped
+from graphc.render.label import attribute_lines, clipped, constant_text
 
 HOLE = "·"
 """Stands for an operand that an edge brings."""
@@ -18,7 +18,7 @@ _INFIX = {
     "add": "+",
     "subtract": "−",
     "multiply": "×",
-    "divide": "∕",
+    "divide": "/",
     "pow": "^",
     "less": "<",
     "less_equal": "≤",
@@ -49,14 +49,25 @@ def small_print(node: Node, operands: Sequence[str | None], index: str | None = 
         return op_counts(node.attrs["body"])
     lines = attribute_lines(node, index)
     if any(text is not None for text in operands):
-        lines.insert(0, clipped(_applied(node.op.name, [HOLE if text is None else text for text in operands]), _WIDTH))
+        lines.insert(0, applied(node.op.name, operands))
     return lines
 
 
-def _applied(op: str, operands: Sequence[str]) -> str:
-    if op in _INFIX and len(operands) == 2:
-        return f"{operands[0]} {_INFIX[op]} {operands[1]}"
-    return f"({', '.join(operands)})"
+def constant_operand(node: Node) -> str | None:
+    """The text of a constant, or of one broadcast; None for what is computed."""
+    while node.op.name == "broadcast_to":
+        node = node.inputs[0]
+    if node.op.name == "training":
+        return "training"
+    return constant_text(node.attrs["value"]) if node.op.name == "constant" else None
+
+
+def applied(op: str, operands: Sequence[str | None]) -> str:
+    """``· × 0.5``: an op with its constant operands."""
+    texts = [HOLE if text is None else text for text in operands]
+    if op in _INFIX and len(texts) == 2:
+        return clipped(f"{texts[0]} {_INFIX[op]} {texts[1]}", _WIDTH)
+    return clipped(f"({', '.join(texts)})", _WIDTH)
 
 
 def op_counts(body: Graph) -> list[str]:

@@ -17,10 +17,10 @@ collect_ignore = [] if shutil.which("cc") else ["test_c.py"]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.fixture(params=["native", "source"])
+@pytest.fixture(params=samples.BACKENDS)
 def model(request: pytest.FixtureRequest) -> CompiledModel:
     """The sample model, through native code and through NumPy source."""
-    return samples.native_model() if request.param == "native" else samples.source_model()
+    return samples.compiled(request.param)
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def y() -> np.ndarray:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the artifacts ``native`` and ``source``: never written to."""
     folder = tmp_path_factory.mktemp("artifacts")
-    samples.native_model().save(folder / "native")
-    samples.source_model().save(folder / "source")
+    for kind in samples.BACKENDS:
+        samples.compiled(kind).save(folder / kind)
     return folder
 
 

@@ -1,106 +1,27 @@
-"""A small model for the tests of artifacts, with its module, its NumPy source, and native code for it."""
+"""A small model for the tests of artifacts, compiled by either backend."""
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
-import tempfile
-from pathlib import Path
+from contextlib import nullcontext
+from functools import cache
 
 import numpy as np
 
-import graphc.ops  # noqa: F401  (fills the op registry)
 from graphc.artifact.compiled import CompiledModel
-from graphc.artifact.spec import NativeBuild, SourceBuild
+from graphc.artifact.spec import Built
+from graphc.backends.llvm.backend import build as build_native
+from graphc.backends.numpy.backend import build as build_source
+from graphc.config import Options
+from graphc.driver import schedule
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module
 from graphc.ir.state import State
 from graphc.ir.types import float32, int64, tensor_type
-from graphc.kernel.target import Target
 
-SOURCE = '''
-"""What a NumPy backend could have made."""
-import numpy as np
+BACKENDS = {"native": build_native, "source": build_source}
 
-_TWO = np.float32(2)
-
-
-def predict(x, parameters):
-    return x @ parameters["layer/w"] + parameters["b"]
-
-
-def train(x, y, parameters):
-    error = x @ parameters["layer/w"] + parameters["b"] - y
-    loss = np.mean(error * error)
-    parameters["layer/w"] = parameters["layer/w"] - np.float32(0.1) * (error @ x)
-    parameters["b"] = parameters["b"] - np.float32(0.1) * np.sum(error)
-    parameters["steps"] = parameters["steps"] + 1
-    return loss
-
-
-def stats(x, parameters):
-    return np.sum(x), x * _TWO
-
-
-def lookup(ids, parameters):
-    bad = (ids < 0) | (ids >= 3)
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise IndexError(f"take (model.py:7): index {ids[at]} at position {at} is outside [0, 3)")
-    return parameters["layer/w"][ids]
-
-
-def echo(x, parameters):
-    return x
-'''
-
-C_SOURCE = r"""
-#include <stdint.h>
-#include <unistd.h>
-typedef const void *const *in_t; typedef void *const *out_t;
-static void forward(const float *x, const float *w, const float *b, float *y) {
-    for (int i = 0; i < 4; i++) { y[i] = *b; for (int j = 0; j < 3; j++) y[i] += x[3*i+j] * w[j]; }
-}
-int32_t regression_predict(in_t in, out_t out, out_t s, void *arena, int64_t *e) {
-    float *scratch = arena;
-    forward(in[0], s[0], s[1], scratch);
-    for (int i = 0; i < 4; i++) ((float *)out[0])[i] = scratch[i];
-    return 0;
-}
-int32_t regression_train(in_t in, out_t out, out_t s, void *arena, int64_t *e) {
-    float *error = arena, loss = 0, gb = 0, gw[3] = {0, 0, 0};
-    const float *x = in[0], *y = in[1]; float *w = s[0], *b = s[1];
-    forward(x, w, b, error);
-    for (int i = 0; i < 4; i++) {
-        error[i] -= y[i]; loss += error[i] * error[i]; gb += error[i];
-        for (int j = 0; j < 3; j++) gw[j] += error[i] * x[3*i+j];
-    }
-    for (int j = 0; j < 3; j++) w[j] -= 0.1f * gw[j];
-    *b -= 0.1f * gb; ++*(int64_t *)s[2];
-    *(float *)out[0] = loss / 4;
-    return 0;
-}
-int32_t regression_stats(in_t in, out_t out, out_t s, void *arena, int64_t *e) {
-    float sum = 0;
-    for (int i = 0; i < 12; i++) { sum += ((float *)in[0])[i]; ((float *)out[1])[i] = 2 * ((float *)in[0])[i]; }
-    *(float *)out[0] = sum;
-    return 0;
-}
-int32_t regression_lookup(in_t in, out_t out, out_t s, void *arena, int64_t *e) {
-    const int64_t *ids = in[0];
-    for (int i = 0; i < 2; i++) if (ids[i] < 0 || ids[i] >= 3) {
-        e[0] = 0; e[1] = i; e[2] = ids[i]; e[3] = 3; return 1;
-    }
-    for (int i = 0; i < 2; i++) ((float *)out[0])[i] = ((float *)s[0])[ids[i]];
-    return 0;
-}
-int32_t regression_echo(in_t in, out_t out, out_t s, void *arena, int64_t *e) {
-    for (int i = 0; i < 12; i++) ((float *)out[0])[i] = ((float *)in[0])[i];
-    return 0;
-}
-"""
-
-_EXPORTS = ("predict", "train", "stats", "lookup", "echo")
+# Any x86-64 machine can load what is made for this level, and the bytes do not depend on the machine.
+OPTIONS = Options(cpu="x86-64")
 
 
 def regression() -> Module:
@@ -139,30 +60,17 @@ def regression() -> Module:
     return Module("regression", entries)
 
 
-def source_model(seed: int = 0) -> CompiledModel:
-    """The model through NumPy source."""
-    return CompiledModel(regression(), SourceBuild(SOURCE), seed=seed)
+@cache
+def scheduled() -> Module:
+    return schedule(regression())
 
 
-def native_model(seed: int = 0) -> CompiledModel:
-    """The model as native code."""
-    return CompiledModel(regression(), native_build(), seed=seed)
+@cache
+def built(kind: str) -> Built:
+    return BACKENDS[kind](scheduled(), OPTIONS, lambda _stage: nullcontext())
 
 
-def native_build() -> NativeBuild:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "regression.so")
-        subprocess.run(
-            ["cc", "-shared", "-fPIC", "-O1", "-s", "-x", "c", "-", "-o", path],
-            input=C_SOURCE, text=True, check=True,
-        )
-        data = path.read_bytes()
-        library = ctypes.CDLL(str(path))
-    return NativeBuild(
-        exports={name: f"regression_{name}" for name in _EXPORTS},
-        arena_bytes=64,
-        target=Target("x86_64-unknown-linux-gnu", "x86-64", "", 128, 16, has_fma=False, has_half_conversion=False),
-        functions={name: getattr(library, f"regression_{name}") for name in _EXPORTS},
-        link=lambda soname, exports: data,
-        owner=library,
-    )
+def compiled(kind: str, seed: int = 0) -> CompiledModel:
+    """The model through native code (``native``) or NumPy source (``source``), with states of its own."""
+    made = built(kind)
+    return CompiledModel(scheduled(), made.build, program=made.program, seed=seed)

@@ -1,5 +1,7 @@
 """What a call takes, copies and refuses; results are the caller's own."""
 
+import re
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -212,11 +214,11 @@ def test_inputs_may_alias_each_other_and_the_parameters(model: CompiledModel) ->
 
 @pytest.mark.parametrize("bad", [[0, 3], [-1, 0], [0, 2**40], [0, -(2**63)]])
 def test_an_index_out_of_range_is_an_index_error(model: CompiledModel, bad: list[int]) -> None:
-    with pytest.raises(GraphcIndexError, match=r"lookup: .*is outside \[0, 3\)") as caught:
+    with pytest.raises(GraphcIndexError, match=r"lookup: take.* \[0, 3\)") as caught:
         model.lookup(np.array(bad))
     assert caught.value.code == "E456" and isinstance(caught.value, IndexError)
     wrong = next(value for value in bad if not 0 <= value < 3)
-    assert f"index {wrong} at position {bad.index(wrong)}" in str(caught.value)
+    assert re.search(rf"index {wrong} at position \(?{bad.index(wrong)}", str(caught.value))
     np.testing.assert_array_equal(model.lookup(np.array([1, 1])), [1, 1])
 
 

@@ -47,10 +47,14 @@ def assert_equal(got: Array, expected: Array, element: DType, what: str = "") ->
         return
     scale = float(np.max(np.abs(np.where(np.isfinite(right), right, 0)), initial=1.0))
     tolerance = TOLERANCE[element]
-    np.testing.assert_allclose(left.astype(np.float64), right.astype(np.float64), rtol=tolerance, atol=tolerance * scale, err_msg=what)
+    np.testing.assert_allclose(
+        left.astype(np.float64), right.astype(np.float64), rtol=tolerance, atol=tolerance * scale, err_msg=what
+    )
 
 
-def check_graph(graph: Graph, inputs: Sequence[Array] | None = None, states: Mapping[str, Array] | None = None, seed: int = 0) -> Program:
+def check_graph(
+    graph: Graph, inputs: Sequence[Array] | None = None, states: Mapping[str, Array] | None = None, seed: int = 0
+) -> Program:
     """Lower ``graph``, verify the program, run it and compare every output and update with the reference."""
     rng = np.random.default_rng(seed)
     verify(graph)

@@ -105,7 +105,11 @@ def test_movement_of_computed_values() -> None:
         y = b.op("exp", x)
         moved = [
             b.op("reshape", b.op("index", y, axis=0, index=1), shape=(2, 1, 2, 1)),
-            b.op("reshape", b.op("transpose", b.op("index", b.op("flip", y, axes=(0, 2)), axis=0, index=0), permutation=(1, 0)), shape=(2, 2, 1, 1)),
+            b.op(
+                "reshape",
+                b.op("transpose", b.op("index", b.op("flip", y, axes=(0, 2)), axis=0, index=0), permutation=(1, 0)),
+                shape=(2, 2, 1, 1),
+            ),
             b.op("reshape", b.op("slice", y, starts=(0, 0, 0), stops=(1, 2, 2), steps=(1, 1, 1)), shape=(2, 2, 1, 1)),
         ]
         return b.op("add", b.op("add", moved[0], moved[1]), moved[2])
@@ -135,9 +139,16 @@ def test_a_body_that_is_no_kernel_is_lowered_node_by_node(case: str) -> None:
             case "stack inside":
                 return b.op("sum", b.op("stack", e, x, axis=0), axes=(0,), keepdims=False)
             case "split axis":
-                return b.op("add", b.op("reshape", b.op("transpose", e, permutation=(1, 0)), shape=(12,)), b.constant(1, F))
+                return b.op(
+                    "add", b.op("reshape", b.op("transpose", e, permutation=(1, 0)), shape=(12,)), b.constant(1, F)
+                )
             case _:
-                return b.op("take", e, b.op("cast", b.op("reshape", b.op("floor", b.op("sigmoid", y)), shape=(12,)), dtype=int64), axis=0)
+                return b.op(
+                    "take",
+                    e,
+                    b.op("cast", b.op("reshape", b.op("floor", b.op("sigmoid", y)), shape=(12,)), dtype=int64),
+                    axis=0,
+                )
 
     check_graph(fused(body, typed(F, 3, 4), typed(F, 4, 3)))
 

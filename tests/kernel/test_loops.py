@@ -24,11 +24,11 @@ def loop(
     invariants: Sequence[Node] = (),
     sequences: Sequence[tuple[Node, int, int, int]] = (),
 ) -> list[Node]:
-    """A loop node whose body is ``step(builder, t, *carries, *invariants, *elements) -> (next carries, stacked)``; its results."""
+    """A loop node whose body is ``step(builder, t, *carries, *invariants, *elements) -> (next carries, stacked)``;
+    its results.
+    """
     inner = Builder()
-    elements = [
-        typed(node.dtype, *node.shape[:axis], *node.shape[axis + 1 :]) for node, axis, _, _ in sequences
-    ]
+    elements = [typed(node.dtype, *node.shape[:axis], *node.shape[axis + 1 :]) for node, axis, _, _ in sequences]
     types = [node.tensor for node in (*carries, *invariants)] + elements
     t = inner.input("t", typed(int64))
     inputs = [inner.input(f"p{i}", type_) for i, type_ in enumerate(types)]
@@ -93,7 +93,9 @@ def test_an_accumulator_is_updated_in_place() -> None:
     (call,) = body_of(program)
     assert isinstance(call, Call)
     assert program.kernels[call.kernel].params[-1].mode == "inout"
-    assert call.args[-1].buffer == next(i for i, buffer in enumerate(program.entries["f"].buffers) if buffer.kind == "output")
+    assert call.args[-1].buffer == next(
+        i for i, buffer in enumerate(program.entries["f"].buffers) if buffer.kind == "output"
+    )
 
 
 def test_a_carry_read_at_other_positions_is_not_overwritten() -> None:

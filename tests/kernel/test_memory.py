@@ -94,7 +94,7 @@ def test_what_is_carried_between_trips_lives_for_the_whole_loop() -> None:
 
 
 def test_what_a_loop_walks_through_outlives_its_trips() -> None:
-    entry = entry_of((Loop(3, (copy(0, 1, 1), copy(2, 1))), copy(3, 0)), 3, 20, 20, 20)
+    entry = entry_of((Loop(3, (copy(0, 1, 1), copy(2, 1))), copy(3, 0)), 20, 20, 20, 20)
     assert entry.memory.lifetimes[0] == (0, 2)
     offsets = {**entry.memory.offsets, 2: entry.memory.offsets[0]}
     with pytest.raises(VerificationError, match="share bytes"):
@@ -131,7 +131,9 @@ def test_equal_kernels_are_one_whatever_their_memory() -> None:
     assert kernel == replace(kernel, name="other")
     b = Builder()
     x = b.input("x", typed(F, 5, 4))
-    graph = Graph.make("f", [x], [(f"y{i}", b.op("sin", b.op("index", x, axis=0, index=i))) for i in range(5)], builder=b)
+    graph = Graph.make(
+        "f", [x], [(f"y{i}", b.op("sin", b.op("index", x, axis=0, index=i))) for i in range(5)], builder=b
+    )
     program = lower_module(Module("m", {"f": graph}))
     assert program.kernels == (kernel,)
     assert [step.args[0].offset for step in program.entries["f"].steps if isinstance(step, Call)] == [0, 4, 8, 12, 16]

@@ -23,7 +23,6 @@ from graphc.ir.types import (
     uint8,
 )
 from graphc.kernel.lower import lower_module
-
 from graphc.kernel.run import run_entry
 from tests.kernel.checks import check_graph, graph_of, typed
 
@@ -136,9 +135,7 @@ ALONE: dict[str, Make] = {
     "argsort": _case((F, (3, 4, 5)))(lambda b, x: b.op("argsort", x, axis=1, descending=False)),
     "argsort descending": _case((uint8, (6,)))(lambda b, x: b.op("argsort", x, axis=0, descending=True)),
     "argsort half": _case((bfloat16, (2, 6)))(lambda b, x: b.op("argsort", x, axis=1, descending=True)),
-    "random_uniform": _case((int64, (2,)))(
-        lambda b, key: b.op("random_uniform", key, shape=(3, 5), stream=7, dtype=F)
-    ),
+    "random_uniform": _case((int64, (2,)))(lambda b, key: b.op("random_uniform", key, shape=(3, 5), stream=7, dtype=F)),
     "random_uniform double": _case((int64, (2,)))(
         lambda b, key: b.op("random_uniform", key, shape=(7,), stream=0, dtype=float64)
     ),
@@ -177,7 +174,11 @@ def test_inside_arithmetic(name: str) -> None:
     check_graph(graph_of(b, inputs, *outputs))
 
 
-CASTS = [(source, target) for source in (F, float16, bfloat16, int8, int64, bool_) for target in (float64, bfloat16, uint8, bool_, int32)]
+CASTS = [
+    (source, target)
+    for source in (F, float16, bfloat16, int8, int64, bool_)
+    for target in (float64, bfloat16, uint8, bool_, int32)
+]
 
 
 @pytest.mark.parametrize(("source", "target"), CASTS, ids=str)
@@ -230,7 +231,11 @@ def test_scatter_add(axis: int, element: DType) -> None:
 def test_scatter_add_along_axis(axis: int) -> None:
     b = Builder()
     shape = (3, 7) if axis else (7, 4)
-    base, i, updates = b.input("base", typed(F, 3, 4)), b.input("i", typed(int32, *shape)), b.input("u", typed(F, *shape))
+    base, i, updates = (
+        b.input("base", typed(F, 3, 4)),
+        b.input("i", typed(int32, *shape)),
+        b.input("u", typed(F, *shape)),
+    )
     rng = np.random.default_rng(2)
     arrays = [rng.integers(0, 9, s).astype(np.float32) for s in ((3, 4), shape)]
     graph = graph_of(b, [base, i, updates], b.op("scatter_add_along_axis", base, i, updates, axis=axis))

@@ -42,7 +42,11 @@ class _Maker:
 
     def _binary(self) -> Node:
         x = self.pick()
-        fitting = [y for y in self.pool if y.rank <= x.rank and all(m in (1, n) for m, n in zip(y.shape[::-1], x.shape[::-1]))]
+        fitting = [
+            y
+            for y in self.pool
+            if y.rank <= x.rank and all(m in (1, n) for m, n in zip(y.shape[::-1], x.shape[::-1], strict=False))
+        ]
         y = fitting[int(self.draw.integers(len(fitting)))]
         return self.b.op(str(self.draw.choice(BINARY)), *((x, y) if self.draw.integers(2) else (y, x)))
 

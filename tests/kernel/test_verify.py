@@ -133,9 +133,7 @@ def test_a_check_after_state_has_been_written() -> None:
     program = _program()
     entry = program.entries["f"]
     checks = [
-        step
-        for step in entry.steps
-        if isinstance(step, Call) and isinstance(program.kernels[step.kernel], Intrinsic)
+        step for step in entry.steps if isinstance(step, Call) and isinstance(program.kernels[step.kernel], Intrinsic)
     ]
     assert checks
     late = replace(program, entries={"f": replace(entry, steps=(*entry.steps, *checks))})

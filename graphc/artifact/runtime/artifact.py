@@ -147,11 +147,11 @@ class Artifact:
         if native is None:
             return SourceCode(self._load_source(package))
         name = native["file"]
-        data = self._read(name)
-        if digest(data) != self.manifest["files"].get(name):
+        content = digest(self._read(name))
+        if content != self.manifest["files"].get(name):
             raise self._error("E561", f"{name} is damaged, or of another build: its hash is not the one in {MANIFEST}")
         try:
-            library = ctypes.CDLL(_fresh_path(os.path.join(self.folder, name)))
+            library = ctypes.CDLL(_spelled_for(os.path.join(self.folder, name), content))
             functions = {entry: getattr(library, symbol) for entry, symbol in native["symbols"].items()}
         except (OSError, AttributeError) as fault:
             raise self._error("E561", f"{name} cannot be loaded: {fault}") from fault
@@ -159,8 +159,8 @@ class Artifact:
 
     def _load_source(self, package: str) -> dict[str, Any]:
         try:
-            module = importlib.import_module(f"{package}._model")
-            return {entry.name: getattr(module, entry.name) for entry in self.spec.entries}
+            functions = importlib.import_module(f"{package}._model").ENTRY_POINTS
+            return {entry.name: functions[entry.name] for entry in self.spec.entries}
         except Exception as fault:  # whatever a damaged file may raise
             raise self._error("E561", f"_model.py is damaged: {fault}") from fault
 
@@ -205,21 +205,15 @@ def read_manifest(folder: str) -> dict[str, Any]:
     return manifest
 
 
-def _fresh_path(path: str) -> str:
-    """A spelling of ``path`` under which nothing has been loaded yet.
+def _spelled_for(path: str, content: str) -> str:
+    """A spelling of ``path`` that depends on the file's hash.
 
     The dynamic loader takes a path it has seen for the library it loaded from there, even when another file has
-    replaced it since.
+    replaced it since; it compares spellings, so files that differ get paths that differ (in ``/`` and ``/./``).
     """
-    if not hasattr(os, "RTLD_NOLOAD"):
-        return path
     folder, name = os.path.split(path)
-    while True:
-        try:
-            ctypes.CDLL(os.path.join(folder, name), mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-        except OSError:
-            return os.path.join(folder, name)
-        folder = os.path.join(folder, ".")
+    bits = f"{int(content[:8], 16):032b}"
+    return os.path.join(folder, "".join("./" if bit == "1" else "/" for bit in "1" + bits), name)
 
 
 def _processor_flags() -> frozenset[str] | None:

@@ -102,8 +102,10 @@ class SourceCode:
     """Entry points as functions of a module of NumPy source.
 
     Args:
-        functions: entry point → function of the inputs and a dict of the states, which returns its output, or a tuple
-            of several.
+        functions: entry point → function of the inputs and a dict of the states, which it updates in place; it returns
+            its output, or a dict of several.
+
+    Unlike native code, Python can be interrupted (Ctrl-C) while it writes the new states, some of which are then old.
     """
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
@@ -240,9 +242,9 @@ def _source_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
 
 def _own_results(entry: EntrySpec, made: Any, outs: Sequence[Array | None]) -> list[Array]:
     """Copies of what the source returned, in the buffers given or in fresh arrays."""
-    values = (made,) if len(entry.outputs) == 1 else tuple(made or ())
     outputs = []
-    for value, tensor, buffer in zip(values, entry.outputs, outs, strict=True):
+    for tensor, buffer in zip(entry.outputs, outs, strict=True):
+        value = made if len(entry.outputs) == 1 else made[tensor.name]
         if np.shape(value) != tensor.shape:
             raise GraphcRuntimeError(
                 "E900", f"{entry.name}: output {tensor.name!r} must be {tensor}, the code made {np.shape(value)}"

@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -40,7 +40,7 @@ class Turns(Generic[W]):
         lock: held by the writer; reentrant, so that a signal handler that strikes during a writer's turn may read.
     """
 
-    __slots__ = ("__weakref__", "_all", "_collecting", "_make", "_returned", "_writing", "idle", "lock")
+    __slots__ = ("__weakref__", "_all", "_make", "_returned", "_writing", "idle", "lock")
 
     def __init__(self, make: Callable[[], W]) -> None:
         self._make = make
@@ -54,7 +54,6 @@ class Turns(Generic[W]):
         self.lock = threading.RLock()
         self._all: weakref.WeakSet[W] = weakref.WeakSet()
         self._returned: SimpleQueue[W] = SimpleQueue()
-        self._collecting = False
         self._writing = False
 
     def take(self) -> W:
@@ -73,7 +72,8 @@ class Turns(Generic[W]):
 
     def give_back(self, workspace: W) -> None:
         """The end of a reader's turn."""
-        if self._collecting:
+        if self._writing:
+            # Somebody waits for it; or this is a signal handler within a writer's turn, and nobody else may enter yet.
             self._returned.put(workspace)
         elif len(self.idle) < _IDLE_LIMIT:
             self.idle.append(workspace)
@@ -101,27 +101,33 @@ class Turns(Generic[W]):
                 yield held[-1]
             finally:
                 self._writing = False
+                held += self._come_back()
                 self.idle.extend(held[-_IDLE_LIMIT:])
 
     def _collect(self, held: list[W]) -> None:
         """Move every workspace there is into ``held``; at least one."""
         if not self._all:
             held.append(self.take())
-        self._collecting = True
-        try:
-            while True:
-                while self.idle:
-                    held.append(self.idle.pop())
-                if len(held) >= len(self._all):
-                    return
-                try:
-                    held.append(self._returned.get(timeout=_LOOK_AGAIN_S))
-                except Empty:
-                    continue
-        finally:
-            self._collecting = False
+        while True:
+            held += self._come_back()
+            if len(held) >= len(self._all):
+                return
+            try:
+                held.append(self._returned.get(timeout=_LOOK_AGAIN_S))
+            except Empty:
+                continue
+
+    def _come_back(self) -> list[W]:
+        """Take what lies in the pool, and what readers gave back since the writer began."""
+        found: list[W] = []
+        # Looking first is cheaper than failing; between the look and the grasp another reader may be faster.
+        with suppress(IndexError):
+            while self.idle:
+                found.append(self.idle.pop())
+        with suppress(Empty):
             while not self._returned.empty():
-                held.append(self._returned.get())
+                found.append(self._returned.get_nowait())
+        return found
 
 
 _every_pool: weakref.WeakSet[Turns[Workspace]] = weakref.WeakSet()

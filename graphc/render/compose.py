@@ -1,0 +1,110 @@
+"""Decides how much of a graph a picture shows: folds repeats, then merges layers, and last leaves nodes out, until it is small enough."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.op import OpKind
+from graphc.render.drawing import Group, Plan, Region, layer_group
+from graphc.render.fold import Repeat, find_repeats, is_step
+from graphc.render.picture import Canvas, ClusterPath, Picture
+
+READABLE = 400
+"""Boxes above which nodes that merely look alike are folded too."""
+_ROUNDS = 6
+
+
+def draw_graph(
+    graph: Graph, title: str, stage: str, *, fold: bool = True, limit: int = 2000, roles: Collection[str] | None = None
+) -> Picture:
+    """The picture of a graph.
+
+    Args:
+        title: its heading.
+        stage: its name.
+        fold: draw repeated steps once.
+        limit: boxes a picture may have.
+        roles: draw only nodes of these roles.
+    """
+    best: Picture | None = None
+    for plan, remarks, enough in _plans(graph, fold, limit, roles):
+        canvas = Canvas()
+        region = Region(canvas, graph, plan)
+        region.draw()
+        region.draw_results()
+        canvas.remarks += remarks
+        best = canvas.picture(title, stage)
+        if len(best.boxes) <= enough:
+            break
+    assert best is not None
+    return best
+
+
+def _plans(
+    graph: Graph, fold: bool, limit: int, roles: Collection[str] | None
+) -> Iterator[tuple[Plan, list[str], int]]:
+    """Ways to draw the graph, the fullest first, each with its remarks and the number of boxes with which it is good enough."""
+    frames = roles is None and len({graph.note(node).role for node in graph.nodes if node.inputs}) > 1
+    repeats = find_repeats(graph) if fold else []
+    yield Plan(repeats, roles, {}, frames), _repeat_remarks(repeats), min(READABLE, limit) if fold else limit
+    if fold:
+        repeats = find_repeats(graph, alike=True)
+        yield Plan(repeats, roles, {}, frames), _repeat_remarks(repeats), limit
+    drawn = _drawn_nodes(graph, repeats, roles)
+    deepest = max((len(_layers(graph, node)) for node in drawn), default=0)
+    for depth in range(deepest, 0, -1):
+        merged = _merged_layers(graph, drawn, depth, frames)
+        remark = "Layers are drawn as one box each, to stay within the limit of {:,} boxes.".format(limit)
+        yield Plan(repeats, roles, merged, frames), [*_repeat_remarks(repeats), remark], limit
+    keep = limit
+    for round_ in range(_ROUNDS):
+        keep = keep * 3 // 4 if round_ else keep * 9 // 10
+        merged = _left_out(drawn, max(keep, 2))
+        remark = f"{len(merged):,} of {len(graph):,} nodes, in the middle, are left out: the limit is {limit:,} boxes."
+        yield Plan(repeats, roles, merged, frames), [*_repeat_remarks(repeats), remark], limit
+
+
+def _repeat_remarks(repeats: Sequence[Repeat]) -> list[str]:
+    hidden = sum(len(trip) for repeat in repeats for trip in repeat.trips[1:])
+    if not hidden:
+        return []
+    return [f"Repeated steps are drawn once: {hidden:,} nodes like those shown are folded away."]
+
+
+def _drawn_nodes(graph: Graph, repeats: Sequence[Repeat], roles: Collection[str] | None) -> list[Node]:
+    hidden = {node for repeat in repeats for trip in repeat.trips[1:] for node in trip}
+    return [
+        node
+        for node in graph.nodes
+        if node not in hidden and node.inputs and (roles is None or graph.note(node).role in roles)
+    ]
+
+
+def _layers(graph: Graph, node: Node) -> tuple[str, ...]:
+    return tuple(part for part in graph.note(node).scope if not is_step(part))
+
+
+def _merged_layers(graph: Graph, drawn: Sequence[Node], depth: int, frames: bool) -> dict[Node, Group]:
+    """Every layer at ``depth`` and below as one box."""
+    members: dict[tuple[str, tuple[str, ...]], list[Node]] = {}
+    for node in drawn:
+        layers = _layers(graph, node)
+        if len(layers) >= depth and node.op.name not in ("loop", "result"):
+            members.setdefault((graph.note(node).role, layers[:depth]), []).append(node)
+    merged: dict[Node, Group] = {}
+    for (role, layers), nodes in members.items():
+        frame: ClusterPath = (("role", role),) if frames else ()
+        path = (*frame, *(("layer", part) for part in layers[:-1]))
+        title = layers[-1] if role == "forward" else f"{layers[-1]} ({role})"
+        merged.update(dict.fromkeys(nodes, layer_group(nodes, "layer", title, path)))
+    return merged
+
+
+def _left_out(drawn: Sequence[Node], keep: int) -> dict[Node, Group]:
+    """All nodes but the first and the last ``keep // 2`` as one box."""
+    half = keep // 2
+    middle = [node for node in drawn[half : len(drawn) - half] if node.op.kind is not OpKind.SOURCE]
+    middle = [node for node in middle if node.op.name not in ("loop", "result")]
+    return dict.fromkeys(middle, layer_group(middle, "left out", f"{len(middle):,} nodes left out", ())) if middle else {}
