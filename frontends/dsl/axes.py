@@ -56,7 +56,7 @@ def checked_dim(dim: Any, what: str = "a dimension", *operands: Tensor) -> Dim:
         try:
             return parse_dim(dim)
         except GraphcError as error:
-            raise current_session().builder.locate(error) from None
+            raise current_session().locate(error) from None
     if isinstance(dim, (bool, np.bool_, Tensor)):
         raise fail(GraphcTypeError, "E214", f"{what} must be an integer or a symbol, got {dim!r}", None, *operands)
     try:

@@ -22,7 +22,7 @@ def _type(dtype: Any, shape: tuple[Dim, ...]) -> TensorType:
     try:
         return tensor_type(to_dtype(dtype), shape)
     except GraphcError as error:
-        raise current_session().builder.locate(error) from None
+        raise current_session().locate(error) from None
 
 
 def input(name: str, shape: Any = (), dtype: DType | str | type = "float32") -> Tensor:
@@ -33,7 +33,7 @@ def input(name: str, shape: Any = (), dtype: DType | str | type = "float32") -> 
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
         hint = "it becomes a keyword argument of the compiled function"
         raise fail(GraphcValueError, "E224", f"the name of an input must be a Python identifier, got {name!r}", hint)
-    builder = current_session().builder
+    builder = current_session()
     return Tensor(builder.new_input(name, _type(dtype, checked_shape(shape))), builder)
 
 
@@ -82,7 +82,7 @@ def state(
         raise fail(
             GraphcTypeError, "E213", "an initial value must be known while the graph is built, got a tensor", None, init
         )
-    builder = current_session().builder
+    builder = current_session()
     if init is None or callable(init) or isinstance(init, str):
         from graphc.frontends.nn.initializers import bound
 
@@ -167,7 +167,7 @@ def ones_like(x: Any, dtype: DType | str | type | None = None) -> Tensor:
 
 
 def _iota(shape: tuple[Dim, ...], axis: int, dtype: DType) -> Tensor:
-    builder = current_session().builder
+    builder = current_session()
     return Tensor(builder.op("iota", shape=shape, axis=axis, dtype=dtype), builder)
 
 
@@ -219,7 +219,7 @@ class TrainingSymbol(Tensor):
     @property
     def builder(self) -> Builder:  # type: ignore[override]
         """The builder of the graph under construction."""
-        return current_session().builder
+        return current_session()
 
     @property
     def node(self) -> Node:  # type: ignore[override]

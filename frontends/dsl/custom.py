@@ -34,7 +34,7 @@ def pointwise(
     """
     from graphc.ops.user import make_pointwise
 
-    builder = current_session().builder
+    builder = current_session()
     try:
         op = make_pointwise(name, expression, parameters)
     except GraphcError as error:

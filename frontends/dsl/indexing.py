@@ -97,11 +97,16 @@ def _take_index(x: Tensor, axis: int, item: Any) -> Tensor:
         raise fail(
             GraphcIndexError, "E220", f"index {position} is out of bounds for axis {axis} of length {length}", None, x
         )
+    return index_axis(x, axis, position % length)
+
+
+def index_axis(x: Tensor, axis: int, position: int) -> Tensor:
+    """Position ``position`` ≥ 0 of a static axis, which is dropped."""
     if x.node.op.name == "stack" and x.node.attrs["axis"] == axis:
         # What one layer stacked and the next takes apart again is connected directly, so that derivatives stay step by
         # step.
         return Tensor(x.node.inputs[position], x.builder)
-    return apply("index", x, axis=axis, index=position % length)
+    return apply("index", x, axis=axis, index=position)
 
 
 def _take_slice(x: Tensor, axis: int, item: slice) -> Tensor:

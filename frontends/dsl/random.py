@@ -14,8 +14,8 @@ from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.axes import checked_shape
 from graphc.frontends.dsl.creation import constant
 from graphc.frontends.dsl.movement import concat
-from graphc.frontends.dsl.session import Session, session_of
-from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail, to_dtype
+from graphc.frontends.dsl.session import Session, current_session, session_of
+from graphc.frontends.dsl.tensor import Tensor, as_tensor, fail, to_dtype
 from graphc.ir.node import Node
 from graphc.ir.state import State
 from graphc.ir.types import DType, TensorType, float32, int64, tensor_type
@@ -30,21 +30,20 @@ def _initial_key(_type: TensorType, seed: int) -> np.ndarray[Any, Any]:
 
 def _key_node(session: Session) -> Node:
     """The key of this graph, and the promise that training advances it."""
-    builder = session.builder
     if session.random_state is None:
         session.random_state = State(STATE_NAME, tensor_type(int64, (2,)), _initial_key, "counter", trainable=False)
-    node = builder.state(session.random_state)
+    node = session.state(session.random_state)
     if not session.companions(node):
-        advance = builder.constant(np.array([0, 1]), int64)
-        session.add_companion(node, node, builder.op("add", node, advance))
+        advance = session.constant(np.array([0, 1]), int64)
+        session.add_companion(node, node, session.op("add", node, advance))
     return node
 
 
 def _key(seed: int | None, key: Any) -> Tensor:
     if key is not None:
         return as_tensor(key, int64)
-    session = session_of(common_builder(()))
-    shared = Tensor(_key_node(session), session.builder)
+    session = current_session()
+    shared = Tensor(_key_node(session), session)
     if seed is None:
         return shared
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):

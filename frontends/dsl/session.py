@@ -1,4 +1,4 @@
-"""The graph under construction: one builder for the process, or a fresh one inside ``with G.graph():``."""
+"""The graph under construction: one for the process, or a fresh one inside ``with G.graph():``."""
 
 from __future__ import annotations
 
@@ -14,46 +14,48 @@ from graphc.ir.node import Node
 from graphc.ir.state import State
 
 
-class Session:
-    """A builder and what the front end remembers beside it.
+class Session(Builder):
+    """A builder that notes the user's lines, and what else the front end remembers while a graph grows.
 
     Attributes:
-        builder: makes the nodes, each with the user's line.
+        random_state: the variable behind random numbers, once one was drawn.
     """
 
     def __init__(self) -> None:
-        self.builder = Builder(track_locations=True)
+        super().__init__(track_locations=True)
+        self.random_state: State | None = None
         self._names: set[str] = set()
         self._holders: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
         self._streams = 0
         self._companions: weakref.WeakKeyDictionary[Node, list[tuple[Node, Node]]] = weakref.WeakKeyDictionary()
-        self.random_state: State | None = None
+
+    # -- names -----------------------------------------------------------------------------------------------------
 
     def unique_name(self, base: str, holder: object | None = None) -> str:
         """``base``, or ``base_1``, ``base_2``, … where it is taken.
 
         A name is taken by what was named since the last ``Model``, and by every ``holder`` that is still alive: a
-            function that builds a
-        model therefore names its layers alike at every call.
+        function that builds a model therefore names its layers alike at every call.
         """
         name = base
         for number in itertools.count(1):
             if name not in self._names and name not in self._holders:
                 break
             name = f"{base}_{number}"
+        self.reserve_name(name, holder)
+        return name
+
+    def reserve_name(self, name: str, holder: object | None = None) -> None:
+        """Note that ``name`` is in use, so that no automatic name equals it."""
         self._names.add(name)
         if holder is not None:
             self._holders[name] = holder
-        return name
-
-    def reserve_name(self, name: str, holder: object) -> None:
-        """Note that the user gave ``holder`` this name, so that no automatic name equals it."""
-        self._names.add(name)
-        self._holders[name] = holder
 
     def forget_names(self) -> None:
         """Let the next model start its automatic names afresh."""
         self._names.clear()
+
+    # -- randomness and companions ---------------------------------------------------------------------------------
 
     def next_stream(self, count: int = 1) -> int:
         """The first of ``count`` unused random streams; a ``Model`` numbers its streams anew, from 0."""
@@ -72,7 +74,6 @@ class Session:
 
 _default = Session()
 _current: ContextVar[Session | None] = ContextVar("graphc_session", default=None)
-_sessions: weakref.WeakKeyDictionary[Builder, Session] = weakref.WeakKeyDictionary({_default.builder: _default})
 
 
 def current_session() -> Session:
@@ -81,25 +82,26 @@ def current_session() -> Session:
 
 
 def session_of(builder: Builder) -> Session:
-    """The session whose builder made a tensor."""
-    found = _sessions.get(builder)
-    if found is None:
-        found = _sessions[builder] = Session()
-        found.builder = builder
-    return found
+    """The session that made a tensor, which is its builder.
+
+    Raises:
+        TypeError: a front end has wrapped nodes of a plain builder.
+    """
+    if not isinstance(builder, Session):
+        raise TypeError("tensors are made inside `with graph() as builder`, not with a Builder of one's own")
+    return builder
 
 
 @contextmanager
-def graph() -> Iterator[Builder]:
+def graph() -> Iterator[Session]:
     """Build the tensors made inside in a graph of their own.
 
     Tensors of different graphs do not mix (E223).  The context is local to the thread or task, so models can be built
     concurrently.
     """
     session = Session()
-    _sessions[session.builder] = session
     token = _current.set(session)
     try:
-        yield session.builder
+        yield session
     finally:
         _current.reset(token)

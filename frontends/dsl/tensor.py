@@ -249,7 +249,7 @@ class Tensor(TensorMethods):
 
 def fail(kind: type[GraphcError], code: str, message: str, hint: str | None = None, *operands: Tensor) -> GraphcError:
     """The error to raise: with the user's line, and the lines that made ``operands``."""
-    builder = operands[0].builder if operands else current_session().builder
+    builder = operands[0].builder if operands else current_session()
     return builder.locate(kind(code, message, hint=hint), [operand.node for operand in operands])
 
 
@@ -260,7 +260,7 @@ def to_dtype(value: DType | str | type | np.dtype[Any]) -> DType:
     try:
         return dtype_of(value)
     except GraphcError as error:
-        raise current_session().builder.locate(error) from None
+        raise current_session().locate(error) from None
 
 
 def common_builder(operands: Sequence[Any]) -> Builder:
@@ -277,7 +277,7 @@ def common_builder(operands: Sequence[Any]) -> Builder:
             first = operand
         elif operand.builder is not first.builder:
             raise _foreign(first, operand)
-    return current_session().builder if first is None else first.builder
+    return current_session() if first is None else first.builder
 
 
 def _foreign(left: Tensor, right: Tensor) -> GraphcError:
@@ -294,7 +294,7 @@ def as_tensor(value: Any, dtype: DType | None = None, builder: Builder | None = 
     """A tensor as it is; anything else as a constant of ``dtype``, or of the value's own."""
     if isinstance(value, Tensor):
         return value
-    builder = builder or current_session().builder
+    builder = builder or current_session()
     try:
         return Tensor(constant_node(builder, value, dtype), builder)
     except GraphcError as error:

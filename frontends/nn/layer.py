@@ -159,7 +159,7 @@ def initializer_of(identifier: Any) -> initializers.Initializer | Callable[..., 
     try:
         return initializers.get(identifier)
     except GraphcError as error:
-        raise current_session().builder.locate(error) from None
+        raise current_session().locate(error) from None
 
 
 def last_dim(layer: Layer, shape: tuple[Dim, ...], minimum_rank: int = 2) -> int:

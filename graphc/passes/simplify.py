@@ -1,6 +1,7 @@
 """simplify: small one-directional rules, each with its equation, until nothing changes.
 
-Every rule is exact, bit for bit, signed zeros and NaNs included; that is why ``x + 0`` stays for floats (−0 + 0 is +0) while ``x − 0`` and ``x · 1`` go.
+Every rule is exact, bit for bit, signed zeros included and NaNs up to their sign; that is why ``x + 0`` stays for floats (−0 + 0 is +0) while ``x − 0``
+and ``x · 1`` go.
 A rule never makes a graph larger.
 """
 
@@ -202,7 +203,9 @@ def _stop_gradient(_b: Builder, _node: Node, inputs: Sequence[Node]) -> Node | N
 
 
 def _reduction(_b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
-    # A reduction over no axes, or over axes of size 1 that are kept, is the identity.
+    # A reduction over no axes, or over axes of size 1 that are kept, is the identity.  (A float sum starts from +0 and turns −0 into it.)
+    if node.op.name == "sum" and node.dtype.is_float:
+        return None
     if node.op.name in ("argmax", "argmin") or inputs[0].type is not node.type:
         return None
     shape = inputs[0].shape

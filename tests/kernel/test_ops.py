@@ -256,3 +256,13 @@ def test_an_index_out_of_range_is_an_error(bad: int) -> None:
     program = lower_module(Module("m", {"f": graph_of(b, [x, i], b.op("take", x, i, axis=0))}))
     with pytest.raises(GraphcIndexError, match=rf"index {bad} at position 2 is not in \[0, 3\)"):
         run_entry(program, "f", [np.ones(3, np.float32), np.array([0, 1, bad, bad])])
+
+
+def test_indices_known_to_fit_are_not_checked() -> None:
+    b = Builder()
+    x = b.input("x", typed(F, 4))
+    order = b.op("argsort", x, axis=0, descending=False)
+    best = b.op("argmax", x, axes=(0,), keepdims=True)
+    taken = [b.op("take", x, indices, axis=0) for indices in (order, best, b.constant([3, 0], int64))]
+    program = check_graph(graph_of(b, [x], *taken))
+    assert not [kernel for kernel in program.kernels if kernel.name.startswith("check_index")]

@@ -64,7 +64,7 @@ def test_a_kernel_that_reads_what_it_overwrites_elsewhere() -> None:
 
 def _program() -> Program:
     b = Builder()
-    x, s = b.input("x", typed(F, 5, 4)), b.input("s", typed(F, 4))
+    x, s, i = b.input("x", typed(F, 5, 4)), b.input("s", typed(F, 4)), b.input("i", typed(int64, 5))
 
     def step(b: Builder, t: Node, s: Node, x: Node) -> tuple[list[Node], list[Node]]:
         y = b.op("add", s, x)
@@ -74,8 +74,10 @@ def _program() -> Program:
     last, sums = loop(b, step, 5, [s], [], [(x, 0, 4, -1)])
     kept = b.op("slice", last, starts=(1,), stops=(4,), steps=(1,))
     product = b.op("matmul", b.op("reshape", last, shape=(2, 2)), b.op("reshape", p, shape=(2, 2)))
-    picked = b.op("take", sums, b.op("argmax", x, axes=(1,), keepdims=False), axis=0)
-    graph = graph_of(b, [x, s], b.op("concat", kept, picked, axis=0), product, updates=[(p, b.op("subtract", p, last))])
+    picked = b.op("take", b.op("take", sums, i, axis=0), b.op("argmax", x, axes=(1,), keepdims=False), axis=0)
+    graph = graph_of(
+        b, [x, s, i], b.op("concat", kept, picked, axis=0), product, updates=[(p, b.op("subtract", p, last))]
+    )
     return lower_module(Module("m", {"f": graph}))
 
 

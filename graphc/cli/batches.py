@@ -1,0 +1,129 @@
+"""From arrays of all examples to the batches that an entry point takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.artifact.runtime.spec import TensorSpec
+from graphc.errors import GraphcTypeError, GraphcValueError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Examples in arrays, in the order and layout that the inputs want.
+
+    Attributes:
+        arrays: input name → all examples, with the dtype of the input.
+        axes: input name → the axis along which its examples lie; an input without one takes its array whole, every time.
+        examples: how many there are.
+        size: how many an entry point takes at once.
+    """
+
+    arrays: Mapping[str, Array]
+    axes: Mapping[str, int]
+    examples: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        """Full batches."""
+        return self.examples // self.size
+
+    @property
+    def left_over(self) -> int:
+        """Examples after the last full batch."""
+        return self.examples % self.size
+
+    def full(self, order: Array | None = None) -> Iterator[dict[str, Array]]:
+        """The full batches, of the examples in ``order``."""
+        for number in range(self.count):
+            positions = np.arange(number * self.size, (number + 1) * self.size)
+            yield self.take(positions if order is None else order[positions])
+
+    def all(self) -> Iterator[tuple[dict[str, Array], int]]:
+        """Every example once, in order: a batch, and how many of its examples count (the last may be filled up with repetitions)."""
+        for start in range(0, self.examples, self.size):
+            positions = np.arange(start, start + self.size)
+            yield self.take(positions % self.examples), min(self.size, self.examples - start)
+
+    def take(self, positions: Array) -> dict[str, Array]:
+        """One batch: the examples at ``positions``."""
+        return {
+            name: np.ascontiguousarray(np.take(array, positions, axis=self.axes[name])) if name in self.axes else array
+            for name, array in self.arrays.items()
+        }
+
+
+def make_batches(source: str, arrays: Mapping[str, Array], inputs: Mapping[str, TensorSpec]) -> Batches:
+    """Match arrays with inputs.
+
+    The examples of an array lie along the axis where the input has its batch, or along the array's first axis.
+
+    Args:
+        source: what the arrays come from, for errors.
+        arrays: by input name.
+        inputs: what the entry point takes.
+
+    Raises:
+        GraphcTypeError: a dtype that cannot be cast without loss of kind (E449).
+        GraphcValueError: a shape that fits no batch, or numbers of examples that differ (E449).
+    """
+    cast = {name: _cast(f"{source}: {name!r}", arrays[name], spec) for name, spec in inputs.items()}
+    laid: dict[str, Array] = {}
+    axes: dict[str, int] = {}
+    found: dict[str, tuple[int, int]] = {}  # input → (examples, batch size)
+    for name, spec in inputs.items():
+        array = cast[name]
+        laid[name] = array
+        if array.shape == spec.shape:
+            continue  # the whole of it, unless the other arrays say otherwise
+        laid[name], axis = _lay_out(f"{source}: {name!r}", array, spec)
+        axes[name] = axis
+        found[name] = laid[name].shape[axis], spec.shape[axis]
+    if not found:
+        return Batches(laid, {}, 1, 1)
+    (first, (examples, size)) = next(iter(found.items()))
+    for name, pair in found.items():
+        if pair[1] != size:
+            raise GraphcValueError("E449", f"{source}: {first!r} comes in batches of {size}, {name!r} of {pair[1]}")
+        if pair[0] != examples:
+            raise GraphcValueError("E449", f"{source}: {first!r} has {examples} examples, {name!r} {pair[0]}")
+    if examples < size:
+        raise GraphcValueError(
+            "E449", f"{source} has {examples} examples, fewer than the model's batch of {size}", hint="compile it for a smaller batch"
+        )
+    return Batches(laid, axes, examples, size)
+
+
+def _lay_out(what: str, array: Array, spec: TensorSpec) -> tuple[Array, int]:
+    """The array with its examples along the input's batch axis, and that axis."""
+    if array.ndim == len(spec.shape):
+        differing = [axis for axis, (ours, theirs) in enumerate(zip(array.shape, spec.shape, strict=True)) if ours != theirs]
+        if len(differing) == 1:
+            return array, differing[0]
+        fitting = [axis for axis in range(array.ndim) if spec.shape[:axis] + spec.shape[axis + 1 :] == array.shape[1:]]
+        if fitting:
+            return np.moveaxis(array, 0, fitting[0]), fitting[0]
+    raise GraphcValueError(
+        "E449", f"{what} has shape {array.shape}, the input is {spec}", hint="they may differ in one axis: the number of examples"
+    )
+
+
+def _cast(what: str, array: Array, spec: TensorSpec) -> Array:
+    """The array in the input's dtype, where that keeps its kind and, for integers, every value."""
+    if array.dtype == spec.storage:
+        return array
+    wanted = spec.storage
+    if spec.dtype == "bfloat16" or array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, wanted, "same_kind"):
+        raise GraphcTypeError("E449", f"{what} is {array.dtype}, the input is {spec}", hint=f"save it as {spec.dtype}")
+    with np.errstate(over="ignore"):
+        converted = array.astype(wanted)
+    if wanted.kind in "iu" and not np.array_equal(converted, array):
+        raise GraphcValueError("E449", f"{what} holds numbers that {spec.dtype} cannot hold")
+    return converted
