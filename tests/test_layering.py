@@ -27,6 +27,7 @@ _FRONTEND_SEES = {"errors", "ir", "ops", "autodiff"}
 _RUNNING_FRONTENDS = ("frontends.nn.training", "frontends.onnx.backend", "frontends.torch.dynamo", "frontends.sklearn")
 _BACKEND_SEES = {"errors", "config", "ir", "ops", "kernel", "artifact"}
 _FACADES = {"graphc", "graphc.nn", "graphc.optim", "graphc.sklearn", "graphc._facade", "graphc._checkout"}
+_COPIED = "graphc.artifact.runtime"
 _HOME_OF = {"llvmlite": "graphc.backends.llvm", "graphviz": "graphc.render"}
 
 
@@ -52,8 +53,8 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, int, bool]]:
             case ast.Import():
                 yield from ((alias.name, node.lineno, top) for alias in node.names)
             case ast.ImportFrom():
-                prefix = "." * node.level + (node.module or "")
-                yield from ((f"{prefix}.{alias.name}", node.lineno, top) for alias in node.names)
+                prefix = "." * node.level + (f"{node.module}." if node.module else "")
+                yield from ((prefix + alias.name, node.lineno, top) for alias in node.names)
             case ast.If() if _is_type_checking(node):
                 pending.extend((child, False) for child in node.body)
                 pending.extend((child, top) for child in node.orelse)
@@ -69,6 +70,12 @@ def _inside(name: str, package: str) -> bool:
 def _fault(module: str, name: str, at_module_level: bool) -> str | None:
     """Say what is wrong with ``module`` importing ``name``, if anything is."""
     first = name.split(".", maxsplit=1)[0]
+    if first == "" and _inside(module, _COPIED) and not name.startswith(".."):
+        # Copied into every artifact: it knows its own folder and nothing else.
+        return None
+    if _inside(module, _COPIED) and first == "graphc" and module != f"{_COPIED}.errors":
+        # (Its errors module is graphc's own errors here, and a copy of them in an artifact.)
+        return "the runtime is copied into artifacts and must not need graphc"
     if first in ("", "frontends", "backends"):
         return "import graphc modules by their absolute name, graphc..."
     if first == "sympy" and at_module_level:
@@ -91,6 +98,8 @@ def _fault_of_layer(module: str, name: str) -> str | None:
         if seen == "driver" and any(_inside(module, running) for running in _RUNNING_FRONTENDS):
             return None
         return None if seen in allowed or seen == "__version__" else f"{own} do not see graphc.{seen}"
+    if own == "cli" and name == "graphc":
+        return None  # the command line uses the public surface, as a user would
     if own not in _RANK:
         return f"graphc.{own} has no place in the layering"
     if seen in (own, "__version__") or (own, seen) in _SIBLINGS:

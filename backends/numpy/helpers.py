@@ -158,6 +158,15 @@ def _argsort_descending(x: Array, axis: int) -> Array:
     return np.argsort(-x if x.dtype.kind == "f" else ~x, axis=axis, kind="stable")
 
 
+def _reduce_windows(function: Any, windows: Array, count: int) -> Array:
+    """The reduction of sliding windows over their last ``count`` axes, one offset in the window at a time."""
+    first, *others = np.ndindex(windows.shape[windows.ndim - count :])
+    total = np.array(windows[(..., *first)])
+    for offset in others:
+        function(total, windows[(..., *offset)], out=total)
+    return total
+
+
 def _fold_patches(windows: Array, axes: Sequence[int], strides: Sequence[int], dilation: Sequence[int], shape: Sequence[int]) -> Array:
     """The transpose of sliding windows: every window is added to where it was taken from, one offset in it at a time."""
     total = np.zeros(shape, windows.dtype)

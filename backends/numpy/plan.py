@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from graphc.backends.numpy.lowering.movement import is_view
+from graphc.backends.numpy.lowering.movement import is_filled, is_view
 from graphc.backends.numpy.lowering.pointwise import ufunc_of
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
@@ -119,6 +119,9 @@ class _Planner:
         self.uses = Counter(operand for node in graph.nodes for operand in node.inputs)
         self.uses.update(graph.output_nodes)
         self.uses.update(value for _, value in graph.updates)
+        self.carry_uses = Counter(
+            operand for node in graph.nodes if node.op.name == "loop" for operand in LoopParts.of(node).carries
+        )
         # A graph takes each result once, since equal nodes are one node.
         self.results = {(node.inputs[0], node.attrs["index"]): node for node in graph.nodes if node.op.name == "result"}
         self.last: dict[Node, int] = {}
@@ -148,11 +151,14 @@ class _Planner:
             if node.op.name == "loop":
                 # A loop would evaluate the expression again at every step.
                 barred.update(node.inputs)
+        users = {operand: node for node in self.nodes for operand in node.inputs}
         for node in self.nodes:
+            if is_filled(node) and self.uses[node] == self.carry_uses[node]:
+                # Every loop starts from zeros of its own, which it may then overwrite.
+                self.plan.inlined.add(node)
             if self.uses[node] != 1 or node in barred or not isinstance(node.type, TensorType):
                 continue
-            scalar = node.rank == 0 and node.op.kind is OpKind.POINTWISE
-            if not (is_view(node) or scalar or node in self.at_end):
+            if not (is_view(node) or is_filled(node) or node in self.at_end or _is_scalar_step(node, users.get(node))):
                 continue
             level = 1 + max((depth.get(operand, 0) for operand in node.inputs), default=0)
             if level <= _DEEPEST_INLINE:
@@ -209,14 +215,18 @@ class _Planner:
         """The operand that ``node`` may overwrite with its own value."""
         if node.rank == 0 or ufunc_of(node) is None:
             return None
+        found: int | None = None
         for place, operand in enumerate(node.inputs):
             variable = self.plan.variables.get(operand)
             if variable is None or operand in self.plan.inlined or not variable.whole or not variable.storage.owned:
                 continue
             dead = variable.storage.last == position
             if dead and operand.shape == node.shape and operand.dtype.carrier == node.dtype.carrier:
-                return place
-        return None
+                if operand in self.owned_inputs:
+                    # Into a carry: the chance is good that this becomes its next value.
+                    return place
+                found = place if found is None else found
+        return found
 
     # -- loops -------------------------------------------------------------------------------------------------------
 
@@ -228,7 +238,9 @@ class _Planner:
         next_values = body.output_nodes[:count]
         carry_inputs = body.inputs[1 : 1 + count]
         adopted = self._adoptable(position, parts)
-        body_plan, fresh = self._plan_body(body, next_values, carry_inputs, adopted)
+        own = adopted | {index for index, initial in enumerate(parts.carries) if initial in self.plan.inlined}
+        body_plan, fresh = self._plan_body(body, next_values, carry_inputs, own)
+        adopted &= own
         carries: list[Variable] = []
         for index, initial in enumerate(parts.carries):
             last, memory = self._last_reads_of_result(position, node, index)
@@ -236,7 +248,7 @@ class _Planner:
                 variable = self.plan.variables[initial]
                 variable.last, variable.storage.last = last, memory
             else:
-                owned = index in fresh and isinstance(parts.trips, int) and parts.trips > 0
+                owned = index in own or (index in fresh and isinstance(parts.trips, int) and parts.trips > 0)
                 variable = Variable(Storage(owned, memory), last, True)
                 if not owned:
                     # The result may be any operand of the loop, or a view of one.
@@ -268,24 +280,32 @@ class _Planner:
 
     @staticmethod
     def _plan_body(
-        body: Graph, next_values: tuple[Node, ...], carry_inputs: tuple[Node, ...], adopted: set[int]
+        body: Graph, next_values: tuple[Node, ...], carry_inputs: tuple[Node, ...], own: set[int]
     ) -> tuple[RegionPlan, set[int]]:
         """Plan the body with as many carries its own as can be.
 
-        ``adopted`` is cut down to the carries whose next value is again memory of their own at every step.
+        ``own``, the carries that start in memory of their own, is cut down to those whose next value is again memory of their own at every step.
 
         Returns:
             The plan, and the carries whose next value is such memory.
         """
         while True:
-            plan = plan_region(body, next_values, [carry_inputs[index] for index in adopted])
+            plan = plan_region(body, next_values, [carry_inputs[index] for index in own])
             storages = Counter(plan.variables[value].storage for value in next_values if value in plan.variables)
             fresh = set()
             for index, value in enumerate(next_values):
                 variable = plan.variables.get(value)
                 if variable is not None and variable.whole and variable.storage.owned and storages[variable.storage] == 1:
                     fresh.add(index)
-            if adopted <= fresh:
+            if own <= fresh:
                 return plan, fresh
-            adopted &= fresh
+            own &= fresh
 
+
+def _is_scalar_step(node: Node, user: Node | None) -> bool:
+    """True for scalar arithmetic, and for a reduction to a scalar that scalar arithmetic goes on with."""
+    if node.rank != 0:
+        return False
+    if node.op.kind is OpKind.REDUCTION:
+        return user is not None and user.op.kind is OpKind.POINTWISE and user.rank == 0
+    return node.op.kind is OpKind.POINTWISE

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from graphc.backends.numpy.lowering.table import RULES, STRUCTURAL
 from graphc.errors import UnsupportedOp
+from graphc.ir.attrs import ArrayValue
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import NO_NOTE, Node
@@ -82,9 +83,11 @@ def _simpler(b: Builder, node: Node, operands: Sequence[Node], uses: Mapping[Nod
             body = node.attrs["body"]
             prepared = prepare(body)
             return None if prepared is body else b.make(node.op, operands, node.attrs.replace(body=prepared))
+        case "constant" if node.rank and node.attrs["value"].is_uniform:
+            return b.op("broadcast_to", b.constant(_scalar(node.attrs["value"]), node.dtype), shape=node.shape)
         case "stop_gradient":
             return operands[0]
-        case "cast" if operands[0].dtype is node.dtype:
+        case "cast" | "reshape" | "broadcast_to" if operands[0].type is node.type:
             return operands[0]
         case name if name in _INTEGER_IDENTITIES and node.dtype.is_integer:
             return operands[0]
@@ -93,6 +96,11 @@ def _simpler(b: Builder, node: Node, operands: Sequence[Node], uses: Mapping[Nod
         case _ if node.op.kind is OpKind.POINTWISE:
             return _broadcasting(b, node, operands)
     return None
+
+
+def _scalar(value: ArrayValue) -> ArrayValue:
+    """The one value of a uniform constant, with its bits."""
+    return ArrayValue(value.array.reshape(-1)[0], value.type.dtype)
 
 
 def _keeping_dims(b: Builder, node: Node, x: Node) -> Node | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.errors import GraphcIndexError, GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.axes import checked_size, normalize_axis
-from graphc.frontends.dsl.movement import diagonal, flatten, reshape, slice_axis
+from graphc.frontends.dsl.movement import diagonal, flatten, flip, index_axis, reshape, slice_axis
 from graphc.frontends.dsl.reductions import sum
 from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, common_builder, fail, promoted, to_dtype
 from graphc.ir.dim import Dim
@@ -100,15 +100,6 @@ def _take_index(x: Tensor, axis: int, item: Any) -> Tensor:
     return index_axis(x, axis, position % length)
 
 
-def index_axis(x: Tensor, axis: int, position: int) -> Tensor:
-    """Position ``position`` ≥ 0 of a static axis, which is dropped."""
-    if x.node.op.name == "stack" and x.node.attrs["axis"] == axis:
-        # What one layer stacked and the next takes apart again is connected directly, so that derivatives stay step by
-        # step.
-        return Tensor(x.node.inputs[position], x.builder)
-    return apply("index", x, axis=axis, index=position)
-
-
 def _take_slice(x: Tensor, axis: int, item: slice) -> Tensor:
     length = x.shape[axis]
     bounds = [None if part is None else _integer(x, part, "a slice bound") for part in (item.start, item.stop)]
@@ -124,7 +115,7 @@ def _take_slice(x: Tensor, axis: int, item: slice) -> Tensor:
     # The stop that a full axis has, so that x[:] and x[::-1] need no slice.
     stop = length if abs(step) == 1 and high == length - 1 else high + 1
     part = slice_axis(x, axis, low, stop, abs(step))
-    return part if step > 0 else apply("flip", part, axes=(axis,))
+    return part if step > 0 else flip(part, axis)
 
 
 def _symbolic_slice(x: Tensor, axis: int, start: int | None, stop: int | None, step: int) -> Tensor:

@@ -199,7 +199,7 @@ def _open_graph(builder: Builder, name: str, outputs: Sequence[tuple[str, Tensor
 def _order(roots: Sequence[Node]) -> list[Node]:
     """Creation order, but for nodes that no input or state reaches: those come right before their first reader.
 
-    Such nodes (constants, mostly) may be shared with a model built earlier, whose place for them must not show in this one.
+    Such nodes (constants, mostly) may be shared with a model built earlier, which must not show in this one.
     """
     live = creation_order(roots)
     owned: set[Node] = set()

@@ -154,7 +154,19 @@ def unstack(x: Any, axis: int = 0) -> tuple[Tensor, ...]:
     tensor = as_tensor(x)
     front = moveaxis(tensor, axis, 0)
     position = normalize_axis(axis, tensor.ndim, tensor)
-    return tuple(apply("index", tensor, axis=position, index=step) for step in range(len(front)))
+    return tuple(index_axis(tensor, position, step) for step in range(len(front)))
+
+
+def index_axis(x: Tensor, axis: int, position: int) -> Tensor:
+    """Position ``position`` ≥ 0 of a static axis, which is dropped."""
+    if _is_stacked(x, axis):
+        # What one layer stacked and the next takes apart is connected directly: derivatives then stay step by step.
+        return Tensor(x.node.inputs[position], x.builder)
+    return apply("index", x, axis=axis, index=position)
+
+
+def _is_stacked(x: Tensor, axis: int) -> bool:
+    return x.node.op.name == "stack" and x.node.attrs["axis"] == axis
 
 
 def slice_axis(x: Tensor, axis: int, start: Dim, stop: Dim, step: int = 1) -> Tensor:
@@ -248,6 +260,9 @@ def flip(x: Any, axis: Axis = None) -> Tensor:
     """The order of the elements reversed along these axes."""
     tensor = as_tensor(x)
     axes = normalize_axes(tensor, axis)
+    if len(axes) == 1 and _is_stacked(tensor, axes[0]):
+        parts = [Tensor(node, tensor.builder) for node in reversed(tensor.node.inputs)]
+        return apply("stack", *parts, axis=axes[0])
     return apply("flip", tensor, axes=axes) if axes else tensor
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.literals import constant_node, is_scalar, scalar_node
-from graphc.frontends.dsl.methods import Axis, TensorMethods
+from graphc.frontends.dsl.methods import TensorMethods
 from graphc.frontends.dsl.session import current_session
 from graphc.ir.builder import Builder
 from graphc.ir.dim import Dim
@@ -19,8 +19,6 @@ from graphc.ir.op import get_op
 from graphc.ir.state import State
 from graphc.ir.types import DType, bool_, promote
 from graphc.ir.types import dtype as dtype_of
-
-
 
 MAXIMUM_STEPS = 100_000
 """The longest loop that is unrolled: a Python ``for`` over a tensor, a recurrent layer."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.axes import checked_size
 from graphc.frontends.dsl.linalg import matmul
-from graphc.frontends.dsl.movement import slice_axis, stack
+from graphc.frontends.dsl.movement import index_axis, slice_axis, stack
 from graphc.frontends.dsl.tensor import MAXIMUM_STEPS, Tensor, apply, as_tensor, fail
 from graphc.frontends.nn import activations
 from graphc.frontends.nn.core import checked_rate, dropout_mask
@@ -123,7 +123,7 @@ class Recurrent(Layer):
         outputs = []
         for position in reversed(range(steps)) if self.go_backwards else range(steps):
             with x.builder.scope(f"step {position}"):
-                element = apply("index", x, axis=time_axis, index=position)
+                element = index_axis(x, time_axis, position)
                 if input_mask is not None:
                     element = element * input_mask
                 if state_mask is not None:

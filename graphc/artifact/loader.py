@@ -53,11 +53,11 @@ def _import(path: str, name: str) -> ModuleType:
     sys.modules[f"{name}._runtime.errors"] = graphc.errors
     try:
         spec.loader.exec_module(module)
+        module.Model._reopen = staticmethod(reopen)
     except BaseException as fault:
         for loaded in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
             del sys.modules[loaded]
         if isinstance(fault, GraphcError) or not isinstance(fault, Exception):
             raise
         raise GraphcImportError("E561", f"{path} is damaged: {fault}", hint="compile the model again") from fault
-    module.Model._reopen = staticmethod(reopen)
     return module

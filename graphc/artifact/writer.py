@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import stat
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import replace
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
-import graphc
+from graphc import __version__
 from graphc.artifact.header import c_header
+from graphc.artifact.interruption import Interruption
 from graphc.artifact.manifest import build_id, manifest_text
 from graphc.artifact.package import init_source, runtime_files
 from graphc.artifact.runtime import weights
@@ -59,8 +56,8 @@ def write_artifact(
         check_entry_name(entry.name)
     spec = replace(spec, name=name)
     try:
-        with _terminated_by_exception():
-            _write_and_rename(path, spec, build, values)
+        with Interruption() as interruption:
+            _write_and_rename(path, spec, build, values, interruption)
     except GraphcError:
         raise
     except OSError as fault:
@@ -127,7 +124,9 @@ def _foreign_files(path: str) -> list[str]:
     return [file for file in found if file not in known]
 
 
-def _write_and_rename(path: str, spec: Spec, build: Build, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def _write_and_rename(
+    path: str, spec: Spec, build: Build, values: Mapping[str, np.ndarray[Any, Any]], interruption: Interruption
+) -> None:
     parent, base = os.path.split(path)
     os.makedirs(parent, exist_ok=True)
     mark = f"{os.getpid()}-{os.urandom(4).hex()}"
@@ -139,6 +138,7 @@ def _write_and_rename(path: str, spec: Spec, build: Build, values: Mapping[str, 
             os.rename(path, aside)
         os.rename(temporary, path)
     finally:
+        interruption.shield()
         if os.path.lexists(aside) and not os.path.lexists(path):
             os.rename(aside, path)
         for leftover in (temporary, aside):
@@ -147,7 +147,7 @@ def _write_and_rename(path: str, spec: Spec, build: Build, values: Mapping[str, 
 
 
 def _write_files(folder: str, spec: Spec, build: Build, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    version = graphc.__version__
+    version = __version__
     files = runtime_files()
     if isinstance(build, NativeBuild):
         symbols = [build.exports[entry.name] for entry in spec.entries]
@@ -172,30 +172,3 @@ def _write_files(folder: str, spec: Spec, build: Build, values: Mapping[str, np.
         digests[WEIGHTS] = hashlib.file_digest(file, "sha256").hexdigest()
     with open(os.path.join(folder, MANIFEST), "xb") as file:
         file.write(manifest_text(spec, build, version, identity, digests))
-
-
-class _TerminatedError(BaseException):
-    """SIGTERM arrived."""
-
-
-@contextmanager
-def _terminated_by_exception() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that temporary files go, and then end the process as it would have."""
-
-    def unwind(number: int, frame: FrameType | None) -> None:
-        raise _TerminatedError
-
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield  # somebody else decides what SIGTERM means
-        return
-    signal.signal(signal.SIGTERM, unwind)
-    try:
-        yield
-    except _TerminatedError:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGTERM)
-        raise
-    finally:
-        with suppress(_TerminatedError):
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)

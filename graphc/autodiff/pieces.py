@@ -51,12 +51,12 @@ def _assemble(b: Builder, pieces: list[tuple[Node, Node]], type_: TensorType) ->
     ranges: dict[int, dict[tuple[int, int], Node]] = defaultdict(dict)
     whole: list[Node] = []
     for reader, cotangent in pieces:
-        if reader.op.name == "index":
+        if reader.op.name == "index" and isinstance(type_.shape[reader.attrs["axis"]], int):
             rows = by_axis[reader.attrs["axis"]]
             position = reader.attrs["index"]
             rows[position] = b.op("add", rows[position], cotangent) if position in rows else cotangent
             continue
-        axis = _sliced_axis(reader, type_)
+        axis = None if reader.op.name == "index" else _sliced_axis(reader, type_)
         if axis is None:
             rule = reader.op.vjp
             assert rule is not None

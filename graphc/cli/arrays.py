@@ -30,13 +30,8 @@ def read_array(path: str) -> Array:
         raise GraphcValueError("E111", f"{path} holds several arrays ({names}), not one", hint="save one with numpy.save")
 
 
-def read_arrays(path: str, wanted: Collection[str], *, others: bool = True) -> dict[str, Array]:
-    """The arrays called ``wanted`` in a ``.npz`` file.
-
-    Args:
-        path: the file.
-        wanted: names that must be there; no other is read.
-        others: arrays of other names may be there.
+def read_arrays(path: str, wanted: Collection[str]) -> dict[str, Array]:
+    """The arrays called ``wanted`` in a ``.npz`` file; no other is read.
 
     Raises:
         GraphcOSError: no such file, or not a regular one (E101).
@@ -45,23 +40,13 @@ def read_arrays(path: str, wanted: Collection[str], *, others: bool = True) -> d
     with _open(path) as file:
         archive = _load(file, path)
         if isinstance(archive, np.ndarray):
-            raise GraphcValueError("E111", f"{path} holds one array without a name", hint="save the arrays with numpy.savez(path, x=x, y=y)")
+            raise GraphcValueError("E111", f"{path} holds one array without a name", hint="numpy.savez(path, x=x, y=y) names them")
         for name in wanted:
             if name not in archive.files:
                 close = nearest(name, archive.files)
                 hint = f"is it {close!r}?" if close else f"it holds: {', '.join(archive.files) or 'nothing'}"
                 raise GraphcValueError("E111", f"{path} has no array {name!r}", hint=hint)
-        unknown = [] if others else [name for name in archive.files if name not in wanted]
-        if unknown:
-            raise GraphcValueError("E111", f"{path} holds {unknown[0]!r}, which is no input", hint=f"inputs: {', '.join(wanted)}")
         return {name: _member(archive, name, path) for name in wanted}
-
-
-def array_names(path: str) -> list[str]:
-    """The names of the arrays in a ``.npz`` file."""
-    with _open(path) as file:
-        archive = _load(file, path)
-        return [] if isinstance(archive, np.ndarray) else list(archive.files)
 
 
 def write_arrays(path: str, arrays: Mapping[str, Array]) -> None:
@@ -129,6 +114,6 @@ def _member(archive: Any, name: str, path: str) -> Array:
 
 
 def _unreadable(what: str, fault: Exception) -> GraphcError:
-    if "allow_pickle" in str(fault) or "pickle" in str(fault).lower():
-        return GraphcValueError("E111", f"{what} is not an array of numbers: it may hold pickled objects, which are code", hint="save numbers, with numpy.save or numpy.savez")
-    return GraphcValueError("E111", f"{what} is not a NumPy file: {fault}", hint="numpy.save and numpy.savez write them")
+    # NumPy takes whatever it does not know for a pickle.
+    reason = "it is none, or holds pickled objects, which are code" if "pickle" in str(fault) else str(fault)
+    return GraphcValueError("E111", f"{what} cannot be read as arrays: {reason}", hint="numpy.save and numpy.savez write them")

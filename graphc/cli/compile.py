@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 
 from graphc.cli.common import (
     Console,
@@ -45,7 +46,9 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     from graphc.cli import build
     from graphc.passes.pipeline import PassReport
 
+    start = time.perf_counter()
     file, model = build.load_model(arguments)
+    loading = time.perf_counter() - start
     name = arguments.name if arguments.name is not None else file.artifact_name
     folder = arguments.output if arguments.output is not None else name
     build.check_artifact_folder(folder, arguments.name, force=arguments.force)
@@ -53,14 +56,15 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     compiled = build.compile_model(arguments, model, name, reports)
     path = compiled.save(folder, name=arguments.name, force=arguments.force)
 
-    if arguments.time or console.verbose:
-        for report in reports:
+    timings = [("model file", loading), *compiled.timings]
+    for report in reports:
+        if console.verbose or (arguments.time and report.changed):
             console.say(f"{report.graph.name}: {report}")
     for line in build.describe_rolling(reports):
         console.say(line)
     if arguments.time:
-        total = sum(spent for _, spent in compiled.timings)
-        rows = [(stage, f"{spent * 1e3:.1f}") for stage, spent in (*compiled.timings, ("total", total))]
+        total = sum(spent for _, spent in timings)
+        rows = [(stage, f"{spent * 1e3:.1f}") for stage, spent in (*timings, ("total", total))]
         console.say(table(rows, header=("stage", "ms"), right=[1]))
     size = build.folder_size(path)
     numbers = build.parameter_count(compiled.module)
@@ -84,7 +88,7 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
                 {"entry": report.graph.name, "pass": report.name, "before": report.before, "after": report.after, "seconds": report.seconds}
                 for report in reports
             ],
-            "timings": [{"stage": stage, "seconds": spent} for stage, spent in compiled.timings],
+            "timings": [{"stage": stage, "seconds": spent} for stage, spent in timings],
         }
     )
     return ExitCode.DONE

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
-import graphc
+from graphc import __version__
 from graphc.cli import report
 from graphc.cli.common import ExitCode, Parser, console_of, one_line
 from graphc.errors import GraphcError, GraphcOSError, GraphcValueError, nearest
@@ -84,7 +84,7 @@ def _overview() -> Parser:
         description="Compile models written as Python into folders that anyone can import.\n\ncommands:\n" + "\n".join(lines),
     )
     parser.example("graphc compile model.py", "graphc COMMAND --help    # the options of a command, with an example")
-    parser.add_argument("--version", action="version", version=f"graphc {graphc.__version__}")
+    parser.add_argument("--version", action="version", version=f"graphc {__version__}")
     return parser
 
 

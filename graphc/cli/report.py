@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 
-import graphc
+from graphc import __version__
 from graphc.errors import (
     GraphcError,
     GraphcMemoryError,
@@ -103,7 +103,7 @@ def _is_library(file: str) -> bool:
 def write_report(fault: BaseException, words: Sequence[str]) -> str:
     """Write what is needed to find a fault of graphc into a fresh file, and say where it is."""
     lines = [
-        f"graphc {graphc.__version__}, Python {platform.python_version()}, {platform.platform()}",
+        f"graphc {__version__}, Python {platform.python_version()}, {platform.platform()}",
         *(f"{name} {_version(name)}" for name in ("numpy", "llvmlite", "sympy", "graphviz", "safetensors")),
         f"command: graphc {' '.join(map(repr, words))}",
         f"folder: {os.getcwd()}",

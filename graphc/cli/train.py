@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from graphc.artifact.runtime.spec import EntrySpec, TensorSpec
     from graphc.cli.batches import Batches
     from graphc.cli.model_file import ModelFile
+    from graphc.ir.graph import Module
 
 _BATCH_NAMES = ("batch_size", "batch")
 
@@ -46,6 +47,8 @@ def configure(parser: Parser) -> None:
 def execute(arguments: argparse.Namespace, console: Console) -> int:
     """Train, measure, write."""
     from graphc.cli import build
+    from graphc.cli.arrays import read_arrays
+    from graphc.cli.batches import make_batches
     from graphc.cli.model_file import ModelFile
 
     if arguments.seed < 0:
@@ -55,13 +58,20 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     file = ModelFile(arguments.model)
     _set_batch_size(arguments, file)
     model = file.model(arguments.settings)
+    _set_batch_dimension(arguments, model.module)
+    if "train" not in model.module.entries:
+        raise GraphcKeyError(
+            "E448", f"the model has no entry point 'train', only {', '.join(model.module.entries)}",
+            hint="e.g. graphc.Model(..., train=optim.Adam().minimize(loss))",
+        )  # fmt: skip
+    # What is wrong with the file is found before the model is compiled, which takes longer.
+    arrays = read_arrays(arguments.data, list(model.module.input_types("train")))
     compiled = build.compile_model(arguments, model, arguments.name or file.artifact_name, seed=arguments.seed)
-    entry = _entry(compiled)
-    data = _load(arguments.data, entry)
+    data = make_batches(arguments.data, arrays, {spec.name: spec for spec in _entry(compiled).inputs})
     if arguments.batch_size not in (None, data.size):
         raise GraphcValueError(
             "E106", f"--batch-size {arguments.batch_size}: the model takes batches of {data.size}",
-            hint=f"make it a function with a keyword argument {' or '.join(_BATCH_NAMES)}",
+            hint=f"give the model function an argument {' or '.join(_BATCH_NAMES)}",
         )  # fmt: skip
     if data.left_over:
         console.note(f"{plural(data.left_over, 'example')} of {data.examples:,} after the last full batch of {data.size} are left out of each epoch")
@@ -174,13 +184,7 @@ class Validation:
 
 
 def _entry(compiled: CompiledModel) -> EntrySpec:
-    for entry in compiled.spec.entries:
-        if entry.name == "train":
-            return entry
-    names = ", ".join(entry.name for entry in compiled.spec.entries)
-    raise GraphcKeyError(
-        "E448", f"the model has no entry point 'train', only {names}", hint="e.g. graphc.Model(..., train=optim.Adam().minimize(loss))"
-    )
+    return next(entry for entry in compiled.spec.entries if entry.name == "train")
 
 
 def _set_batch_size(arguments: argparse.Namespace, file: ModelFile) -> None:
@@ -191,6 +195,17 @@ def _set_batch_size(arguments: argparse.Namespace, file: ModelFile) -> None:
         if name in file.hyperparameters:
             arguments.settings.append((name, str(arguments.batch_size)))
             return
+
+
+def _set_batch_dimension(arguments: argparse.Namespace, module: Module) -> None:
+    """Bind a symbolic dimension to ``--batch-size`` where it has such a name and no size."""
+    from graphc.ir.bind import symbols_of
+
+    bound = dict(arguments.dims)
+    symbols = symbols_of(module)
+    for name in _BATCH_NAMES if arguments.batch_size is not None else ():
+        if name in symbols and name not in bound:
+            arguments.dims.append((name, arguments.batch_size))
 
 
 def _load(path: str, entry: EntrySpec, *more: TensorSpec) -> Batches:

@@ -10,11 +10,13 @@ Equal kernels are one kernel.
 from __future__ import annotations
 
 import graphc.ops
+from graphc.config import debug_options
 from graphc.ir.graph import Module
 from graphc.kernel import lower_indexing, lower_loop, lower_movement
 from graphc.kernel.emit import ProgramBuilder
 from graphc.kernel.lower_entry import lower_entry
 from graphc.kernel.program import Program
+from graphc.kernel.verify import verify_program
 
 # Importing these fills the table of graphc.kernel.region.
 _RULE_MODULES = (graphc.ops, lower_indexing, lower_loop, lower_movement)
@@ -23,7 +25,7 @@ _RULE_MODULES = (graphc.ops, lower_indexing, lower_loop, lower_movement)
 def lower_module(module: Module) -> Program:
     """The program of a module without composites, ``training`` and symbolic dimensions.
 
-    It works with and without ``fused`` and ``loop`` nodes: a node outside a ``fused`` node is a kernel of its own.
+    ``GRAPHC_DEBUG=verify`` checks the result.  It works with and without ``fused`` and ``loop`` nodes: a node outside a ``fused`` node is a kernel of its own.
 
     Raises:
         UnsupportedOp: a node that has no kernel.
@@ -31,4 +33,7 @@ def lower_module(module: Module) -> Program:
     """
     builder = ProgramBuilder()
     entries = {name: lower_entry(builder, module, graph) for name, graph in module.entries.items()}
-    return Program(module, tuple(builder.kernels), tuple(builder.constants), entries)
+    program = Program(module, tuple(builder.kernels), tuple(builder.constants), entries)
+    if debug_options().verify:
+        verify_program(program)
+    return program

@@ -220,7 +220,7 @@ class Region:
         match source.op.name:
             case "constant":
                 array = source.attrs["value"].array
-                return bool(array.size) and 0 <= int(array.min()) and int(array.max()) < limit
+                return bool(array.size) and int(array.min()) >= 0 and int(array.max()) < limit
             case "argmax" | "argmin":
                 bound = source.inputs[0].shape[source.attrs["axes"][0]]
             case "argsort":

@@ -95,8 +95,8 @@ def _merged_layers(graph: Graph, drawn: Sequence[Node], depth: int, frames: bool
             members.setdefault((graph.note(node).role, layers[:depth]), []).append(node)
     merged: dict[Node, Group] = {}
     for (role, layers), nodes in members.items():
-        frame: ClusterPath = (("role", role),) if frames else ()
-        path = (*frame, *(("layer", part) for part in layers[:-1]))
+        frame: ClusterPath = (("role", role, None),) if frames else ()
+        path = (*frame, *(("layer", part, None) for part in layers[:-1]))
         title = layers[-1] if role == "forward" else f"{layers[-1]} ({role})"
         merged.update(dict.fromkeys(nodes, layer_group(nodes, "layer", title, path)))
     return merged

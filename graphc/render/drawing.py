@@ -83,7 +83,6 @@ class Region:
         plan: Plan,
         *,
         outer: ClusterPath = (),
-        identity: object = None,
         values: Mapping[Node, Value] | None = None,
         around: Region | None = None,
         loop: Node | None = None,
@@ -92,7 +91,6 @@ class Region:
         self.graph = graph
         self.plan = plan
         self.outer = outer
-        self.identity = identity
         # The body of a loop belongs to the layer and the role of the loop.
         note = around.graph.note(loop) if around is not None and loop is not None else NO_NOTE
         self.inside = note.scope
@@ -197,7 +195,7 @@ class Region:
         lines = small_print(node, texts, self._moving_index(node))
         if first:
             lines.append(f"first step: {applied(node.op.name, first)}")
-        box = self.canvas.box(self.role(node), title, lines, self._cluster(node), details)
+        box = self.canvas.box(self.role(node), title, lines, self.canvas.cluster(self.path(node)), details)
         self._connect_all(node, node.inputs, box)
         return box
 
@@ -229,7 +227,7 @@ class Region:
     def _draw_merged(self, node: Node, group: Group) -> Value:
         box = self._groups.get(group)
         if box is None:
-            box = self.canvas.box(group.kind, group.title, group.lines, self.canvas.cluster(group.path, self.identity))
+            box = self.canvas.box(group.kind, group.title, group.lines, self.canvas.cluster(group.path))
             self._groups[group] = box
         self._connect_all(node, node.inputs, box)
         return Value(type_text(node.type), box, role=self.role(node))
@@ -251,23 +249,19 @@ class Region:
     def path(self, node: Node) -> ClusterPath:
         """The clusters around a node, outermost first."""
         note, place = self.graph.note(node), self.places.get(node)
-        frame = [("role", note.role)] if self.plan.frames else []
+        frame: list[tuple[str, str, object]] = [("role", note.role, None)] if self.plan.frames else []
         scope = note.scope
         if scope[: len(self.inside)] == self.inside:
             scope = scope[len(self.inside) :]
         if place is None:
-            layers = [("step" if is_step(part) else "layer", part) for part in scope]
+            layers: list[tuple[str, str, object]] = [("step" if is_step(part) else "layer", part, None) for part in scope]
         else:
             repeat = place.repeat
             bare = [part for part in scope if not is_step(part)]
-            layers = [("layer", part) for part in repeat.scope]
-            layers.append(("repeat", f"{repeat.label} × {len(repeat.trips)}"))
-            layers += [("layer", part) for part in bare[len(repeat.scope) :]]
+            layers = [("layer", part, None) for part in repeat.scope]
+            layers.append(("repeat", f"{repeat.label} × {len(repeat.trips)}", repeat))
+            layers += [("layer", part, None) for part in bare[len(repeat.scope) :]]
         return (*self.outer, *frame, *layers)
-
-    def _cluster(self, node: Node) -> int | None:
-        place = self.places.get(node)
-        return self.canvas.cluster(self.path(node), place.repeat if place is not None else self.identity)
 
     # -- edges -------------------------------------------------------------------------------------------------------
 
@@ -312,7 +306,7 @@ class Region:
             self.canvas.edge(clone, target, label)
 
     def _source_box(self, node: Node, path: ClusterPath | None, cluster: int | None = None) -> str:
-        home = self.canvas.cluster(path, self.identity) if path is not None else cluster
+        home = self.canvas.cluster(path) if path is not None else cluster
         details = node_details(node, self.graph.note(node))
         if node.op.name == "state":
             state = node.attrs["state"]
@@ -356,9 +350,8 @@ class Region:
         parts = LoopParts.of(node)
         body = parts.body
         canvas = self.canvas
-        identity = (self.identity, len(canvas.boxes))
-        outer = (*self.path(node), ("repeat", f"loop × {parts.trips}"))
-        home = canvas.cluster(outer, identity)
+        outer = (*self.path(node), ("repeat", f"loop × {parts.trips}", node))
+        home = canvas.cluster(outer)
         readers = users(body.nodes)
         values: dict[Node, Value] = {body.inputs[0]: Value("scalar int64", text="t")}
         carries: list[Value] = []
@@ -392,7 +385,7 @@ class Region:
             if "refers to" not in details:
                 self._enter(value, box, value.label)
             values[place] = Value(type_text(place.type), box, role=self.role(node))
-        inner = Region(canvas, body, Plan(), outer=outer, identity=identity, values=values, around=self, loop=node)
+        inner = Region(canvas, body, Plan(), outer=outer, values=values, around=self, loop=node)
         inner.draw()
         results = []
         for position, output in enumerate(body.output_nodes):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-ClusterPath = tuple[tuple[str, str], ...]
-"""(kind, label) of every cluster around a box, outermost first."""
+ClusterPath = tuple[tuple[str, str, object], ...]
+"""(kind, label, identity) of every cluster around a box, outermost first; the identity keeps apart repeats of equal labels."""
 
 Details = Mapping[str, str | Sequence[str]]
 
@@ -79,16 +79,14 @@ class Canvas:
         self.remarks: list[str] = []
         self._edges: dict[Edge, None] = {}
         self._clusters: list[Cluster] = []
-        self._cluster_numbers: dict[tuple[tuple[str, str, object], ...], int] = {}
+        self._cluster_numbers: dict[ClusterPath, int] = {}
         self._tags: dict[str, str] = {}
 
-    def cluster(self, path: ClusterPath, identity: object = None) -> int | None:
-        """The cluster at ``path``, made where it is new; ``identity`` keeps apart clusters of equal labels (two loops)."""
+    def cluster(self, path: ClusterPath) -> int | None:
+        """The cluster at ``path``, made where it is new."""
         number: int | None = None
-        key: tuple[tuple[str, str, object], ...] = ()
-        for kind, label in path:
-            # Only repeats and fused groups can stand twice under one name.
-            key = (*key, (kind, label, identity if kind in ("repeat", "fused") else None))
+        for depth, (kind, label, _) in enumerate(path):
+            key = path[: depth + 1]
             found = self._cluster_numbers.get(key)
             if found is None:
                 found = self._cluster_numbers[key] = len(self._clusters)

@@ -24,7 +24,7 @@ BACKENDS = {"native": build_native, "source": build_source}
 OPTIONS = Options(cpu="x86-64")
 
 
-def regression() -> Module:
+def regression(factor: float = 2.0) -> Module:
     """Linear regression with one step of gradient descent, and entry points that try the interface."""
     b = Builder()
     weight = State("layer/w", tensor_type(float32, (3,)), lambda type_, seed: np.arange(3, dtype=np.float32) + seed)
@@ -46,7 +46,8 @@ def regression() -> Module:
     new_b = b.make("subtract", (bias_node, b.make("multiply", (rate, grad_b))))
     new_steps = b.make("add", (steps_node, b.constant(1, int64)))
     total = b.make("sum", (x,), {"axes": (0, 1), "keepdims": False})
-    doubled = b.make("add", (x, x))
+    factors = b.make("broadcast_to", (b.constant(factor, float32),), {"shape": (4, 3)})
+    doubled = b.make("multiply", (x, factors))
     found = b.make("take", (w, ids), {"axis": 0})
     entries = {
         "predict": Graph.make("predict", [x], [("y", forward)]),
@@ -61,16 +62,16 @@ def regression() -> Module:
 
 
 @cache
-def scheduled() -> Module:
-    return schedule(regression())
+def scheduled(factor: float = 2.0) -> Module:
+    return schedule(regression(factor))
 
 
 @cache
-def built(kind: str) -> Built:
-    return BACKENDS[kind](scheduled(), OPTIONS, lambda _stage: nullcontext())
+def built(kind: str, factor: float = 2.0) -> Built:
+    return BACKENDS[kind](scheduled(factor), OPTIONS, lambda _stage: nullcontext())
 
 
-def compiled(kind: str, seed: int = 0) -> CompiledModel:
+def compiled(kind: str, seed: int = 0, factor: float = 2.0) -> CompiledModel:
     """The model through native code (``native``) or NumPy source (``source``), with states of its own."""
-    made = built(kind)
-    return CompiledModel(scheduled(), made.build, program=made.program, seed=seed)
+    made = built(kind, factor)
+    return CompiledModel(scheduled(factor), made.build, program=made.program, seed=seed)

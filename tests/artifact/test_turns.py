@@ -147,7 +147,7 @@ def test_a_child_process_is_not_blocked_by_the_parents_threads(
         thread.join(timeout=30)
 
 
-class _Struck(Exception):
+class _Struck(BaseException):
     """Raised by a signal handler, as Ctrl-C raises KeyboardInterrupt."""
 
 

@@ -39,16 +39,18 @@ def value() -> Callable[..., Any]:
 def check_gradients(value: Callable[..., Any]) -> Callable[..., None]:
     """``check_gradients(loss, wrt, x=array)``: the gradients of a float64 loss against central differences."""
 
-    def check(loss: G.Tensor, wrt: list[G.Tensor], step: float = 1e-6, tolerance: float = 1e-6, **inputs: Array) -> None:
+    def check(
+        loss: G.Tensor, wrt: list[G.Tensor], step: float = 1e-6, tolerance: float = 1e-6, **inputs: Array
+    ) -> None:
         model = G.Model(out={"loss": loss}, gradients={str(n): g for n, g in enumerate(G.grad(loss, wrt))})
         verify_module(model.module)
         values: dict[str, Array] = {tensor.state.name: tensor.state.initial_value(3) for tensor in wrt if tensor.state}
-        values |= {name: array for name, array in inputs.items()}
+        values |= inputs
 
         def run(entry: str) -> dict[str, Array]:
             graph = model.entries[entry]
             given = {node.attrs["name"]: values[node.attrs["name"]] for node in graph.inputs}
-            return evaluate(graph, given, {name: values[name] for name in values if name not in inputs})[0]
+            return evaluate(graph, given, {name: array for name, array in values.items() if name not in inputs})[0]
 
         found = run("gradients")
         generator = np.random.default_rng(5)

@@ -63,7 +63,12 @@ _MISTAKES: list[tuple[str, type[Exception], str, Callable[[], Any]]] = [
     ("input name", ValueError, "E224", lambda: G.input("not a name", (2,))),
     ("two inputs of one name", ValueError, "E224", lambda: G.Model(f=x() + x())),
     ("two states of one name", ValueError, "E224", lambda: G.Model(f=G.parameter("w", 1.0) + G.parameter("w", 1.0))),
-    ("two layers of one name", ValueError, "E224", lambda: G.Model(f=nn.Dense(3, name="a")(nn.Dense(3, name="a")(x())))),
+    (
+        "two layers of one name",
+        ValueError,
+        "E224",
+        lambda: G.Model(f=nn.Dense(3, name="a")(nn.Dense(3, name="a")(x()))),
+    ),
     ("gradient of a vector", ValueError, "E225", lambda: G.grad(x((3,)), x((3,)))),
     ("gradient of integers", TypeError, "E225", lambda: G.grad(x((3,), "int64").sum(), x((3,)))),
     ("minimize without parameters", ValueError, "E225", lambda: optim.SGD().minimize(x().sum())),
@@ -152,5 +157,7 @@ def test_hints_name_the_nearest() -> None:
 
 def test_a_size_of_zero_is_correct(value: Callable[..., Any]) -> None:
     empty = G.input("x", (0, 3))
-    got = value(empty.sum(0), (empty @ np.ones((3, 2), np.float32)).shape[0] + G.zeros((2,)), x=np.zeros((0, 3), np.float32))
+    got = value(
+        empty.sum(0), (empty @ np.ones((3, 2), np.float32)).shape[0] + G.zeros((2,)), x=np.zeros((0, 3), np.float32)
+    )
     np.testing.assert_array_equal(got[0], np.zeros(3))

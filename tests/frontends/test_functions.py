@@ -81,7 +81,10 @@ M = np.random.default_rng(2).normal(size=(4, 4)).astype(np.float32)
         (lambda x: G.roll(x, 1), lambda x: np.roll(x, 1)),
         (lambda x: G.roll(x, (-1, 6), axis=(1, 2)), lambda x: np.roll(x, (-1, 6), (1, 2))),
         (lambda x: G.flip(x, 1), lambda x: np.flip(x, 1)),
-        (lambda x: G.pad(x, ((0, 0), (1, 2), (3, 0)), 7.0), lambda x: np.pad(x, ((0, 0), (1, 2), (3, 0)), constant_values=7)),
+        (
+            lambda x: G.pad(x, ((0, 0), (1, 2), (3, 0)), 7.0),
+            lambda x: np.pad(x, ((0, 0), (1, 2), (3, 0)), constant_values=7),
+        ),
         (lambda x: G.tril(x, -1), lambda x: np.tril(x, -1)),
         (lambda x: G.triu(x, 1), lambda x: np.triu(x, 1)),
         (lambda x: G.diagonal(x), lambda x: np.diagonal(x, axis1=-2, axis2=-1)),
@@ -92,7 +95,7 @@ M = np.random.default_rng(2).normal(size=(4, 4)).astype(np.float32)
         (lambda x: G.linspace(0, 1, 4) * x, lambda x: np.linspace(0, 1, 4) * x),
         (lambda x: G.full_like(x, 3) + G.zeros((3, 4)) + G.ones_like(x), lambda x: np.full_like(x, 4)),
     ],
-)  # fmt: skip
+)
 def test_against_numpy(ours: Callable[..., Any], theirs: Callable[..., Any], value: Run) -> None:
     got, expected = value(ours(G.input("x", X.shape)), x=X), theirs(X)
     assert got.shape == np.shape(expected)
@@ -181,14 +184,25 @@ def _convolved(x: Any, k: Any, stride: int, pads: tuple[int, int], dilation: int
 
 @pytest.mark.parametrize(
     ("stride", "padding", "dilation", "pads"),
-    [(1, "valid", 1, (0, 0)), (2, "same", 1, (0, 1)), (1, "same", 2, (2, 2)), (2, 1, 1, (1, 1)), (3, ((1, 2), (1, 2)), 1, (1, 2))],
+    [
+        (1, "valid", 1, (0, 0)),
+        (2, "same", 1, (0, 1)),
+        (1, "same", 2, (2, 2)),
+        (2, 1, 1, (1, 1)),
+        (3, ((1, 2), (1, 2)), 1, (1, 2)),
+    ],
 )
 def test_conv2d(stride: int, padding: Any, dilation: int, pads: tuple[int, int], value: Run) -> None:
     a, k = np.random.default_rng(5).normal(size=(2, 8, 8, 3)), np.random.default_rng(6).normal(size=(3, 3, 3, 4))
     x = G.input("x", a.shape, "float64")
     last = G.conv2d(x, G.constant(k), stride, padding, dilation)
     first = G.conv2d(
-        G.transpose(x, (0, 3, 1, 2)), G.constant(k.transpose(3, 2, 0, 1)), stride, padding, dilation, data_format="channels_first"
+        G.transpose(x, (0, 3, 1, 2)),
+        G.constant(k.transpose(3, 2, 0, 1)),
+        stride,
+        padding,
+        dilation,
+        data_format="channels_first",
     )
     got = value(last, first, x=a)
     expected = _convolved(a, k, stride, pads, dilation)
@@ -214,9 +228,14 @@ def test_pooling(value: Run) -> None:
     x = G.input("x", a.shape)
     blocks = a.reshape(1, 2, 2, 3, 2, 2)
     got = value(
-        G.max_pool(x, 2), G.average_pool(x, 2), G.global_average_pool(x), G.global_max_pool(x),
-        G.average_pool(x, 3, 1, "same"), G.max_pool(x, 3, 1, "same"), x=a,
-    )  # fmt: skip
+        G.max_pool(x, 2),
+        G.average_pool(x, 2),
+        G.global_average_pool(x),
+        G.global_max_pool(x),
+        G.average_pool(x, 3, 1, "same"),
+        G.max_pool(x, 3, 1, "same"),
+        x=a,
+    )
     np.testing.assert_allclose(got[0], blocks.max((2, 4)))
     np.testing.assert_allclose(got[1], blocks.mean((2, 4)), rtol=1e-5)
     np.testing.assert_allclose(got[2], a.mean((1, 2)), rtol=1e-5)
@@ -226,10 +245,14 @@ def test_pooling(value: Run) -> None:
 
 
 def test_random_numbers(value: Run) -> None:
-    uniform, normal, coins = G.random_uniform((4000,), -1, 3), G.random_normal((4000,), 2.0, 0.5), G.random_bernoulli((4000,), 0.3)
+    uniform, normal, coins = (
+        G.random_uniform((4000,), -1, 3),
+        G.random_normal((4000,), 2.0, 0.5),
+        G.random_bernoulli((4000,), 0.3),
+    )
     again = G.random_uniform((4000,), -1, 3)
     u, n, c, a = value(uniform, normal, coins, again)
-    assert -1 <= u.min() and u.max() < 3
+    assert u.min() >= -1 and u.max() < 3
     assert abs(u.mean() - 1) < 0.1
     assert abs(n.mean() - 2) < 0.05
     assert abs(n.std() - 0.5) < 0.05
@@ -240,7 +263,11 @@ def test_random_numbers(value: Run) -> None:
 def test_random_numbers_depend_on_seed_and_step(value: Run) -> None:
     x = G.random_uniform((5,))
     fixed = G.random_uniform((5,), seed=7)
-    draws = {(seed, step): value(x, fixed, states={"random/seed_step": np.array([seed, step])}) for seed in (0, 1) for step in (0, 1)}
+    draws = {
+        (seed, step): value(x, fixed, states={"random/seed_step": np.array([seed, step])})
+        for seed in (0, 1)
+        for step in (0, 1)
+    }
     assert len({draw[0].tobytes() for draw in draws.values()}) == 4
     assert draws[0, 0][1].tobytes() == draws[1, 0][1].tobytes() != draws[0, 1][1].tobytes()
 

@@ -89,7 +89,11 @@ def test_recurrent_layers(cell: str, value: Run) -> None:
 def test_options_of_recurrent_layers(cell: str, value: Run) -> None:
     make, formula = _CELLS[cell]
     x = G.input("x", X.shape, "float64")
-    last, back, major = make(), make(go_backwards=True, return_sequences=True), make(time_major=True, return_sequences=True)
+    last, back, major = (
+        make(),
+        make(go_backwards=True, return_sequences=True),
+        make(time_major=True, return_sequences=True),
+    )
     got = value(last(x), back(x), major(G.transpose(x, (1, 0, 2))), x=X)
     np.testing.assert_allclose(got[0], formula(X, initial(last))[0][:, -1], rtol=1e-12)
     np.testing.assert_allclose(got[1], formula(X[:, ::-1], initial(back))[0], rtol=1e-12)
@@ -134,8 +138,10 @@ def test_weights_of_recurrent_layers() -> None:
     layer(x)
     weights = initial(layer)
     assert {name: weight.shape for name, weight in weights.items()} == {
-        "kernel": (3, 16), "recurrent_kernel": (4, 16), "bias": (16,),
-    }  # fmt: skip
+        "kernel": (3, 16),
+        "recurrent_kernel": (4, 16),
+        "bias": (16,),
+    }
     np.testing.assert_array_equal(weights["bias"], np.repeat([0, 1, 0, 0], H))
     np.testing.assert_allclose(weights["recurrent_kernel"] @ weights["recurrent_kernel"].T, np.eye(H), atol=1e-6)
     limit = np.sqrt(6 / (3 + 16))
@@ -151,10 +157,17 @@ def test_bidirectional(merge: str | None, value: Run) -> None:
     ahead = lstm(X, initial(layer.forward_layer))[0]
     back = lstm(X[:, ::-1], initial(layer.backward_layer))[0][:, ::-1]
     expected = {
-        "concat": np.concatenate([ahead, back], -1), "sum": ahead + back, "mul": ahead * back, "ave": (ahead + back) / 2, None: [ahead, back],
-    }[merge]  # fmt: skip
+        "concat": np.concatenate([ahead, back], -1),
+        "sum": ahead + back,
+        "mul": ahead * back,
+        "ave": (ahead + back) / 2,
+        None: [ahead, back],
+    }[merge]
     np.testing.assert_allclose(got, expected, rtol=1e-12)
-    assert [state.name for state in layer.states][::3] == ["bidirectional/forward_lstm/kernel", "bidirectional/backward_lstm/kernel"]
+    assert [state.name for state in layer.states][::3] == [
+        "bidirectional/forward_lstm/kernel",
+        "bidirectional/backward_lstm/kernel",
+    ]
     assert not np.array_equal(initial(layer.forward_layer)["kernel"], initial(layer.backward_layer)["kernel"])
 
 
@@ -183,7 +196,7 @@ def test_convolution_layers(value: Run) -> None:
     states = {state.name: state.initial_value() for state in (*last.states, *first.states)}
     states["first/kernel"] = states["conv2d/kernel"]
     got = value(a, b, x=image, states=states)
-    np.testing.assert_allclose(got[0].transpose(0, 3, 1, 2), got[1], rtol=1e-6)
+    np.testing.assert_allclose(got[0].transpose(0, 3, 1, 2), got[1], rtol=1e-5, atol=1e-6)
 
 
 def test_layers_that_rearrange(value: Run) -> None:
@@ -201,7 +214,12 @@ def test_sequential_and_trainable() -> None:
     network.add(nn.Dense(2))
     x = G.input("x", (3, 5))
     assert network(x).shape == (3, 2)
-    assert [weight.name for weight in network.weights] == ["dense/kernel", "dense/bias", "dense_1/kernel", "dense_1/bias"]
+    assert [weight.name for weight in network.weights] == [
+        "dense/kernel",
+        "dense/bias",
+        "dense_1/kernel",
+        "dense_1/bias",
+    ]
     network.layers[0].trainable = False
     assert [weight.name for weight in network.trainable_weights] == ["dense_1/kernel", "dense_1/bias"]
     network.trainable = True
@@ -230,11 +248,27 @@ def test_initializers_are_reproducible_and_independent() -> None:
     assert not np.array_equal(shape.initial_value(1), other.initial_value(1))
     assert abs(shape.initial_value(1).std() - np.sqrt(2 / 64)) < 0.01
     # The numbers themselves are part of what users rely on.
-    assert float(shape.initial_value(0)[0, 0]) == pytest.approx(float(shape.initial_value(0).reshape(-1)[0]))
+    assert shape.initial_value(0)[0, :2].tolist() == pytest.approx([0.0523286797106266, -0.006241795606911182])
 
 
-@pytest.mark.parametrize("name", ["zeros", "ones", "uniform", "normal", "truncated_normal", "glorot_uniform", "glorot_normal",
-                                  "he_uniform", "he_normal", "lecun_uniform", "lecun_normal", "orthogonal", "identity"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "zeros",
+        "ones",
+        "uniform",
+        "normal",
+        "truncated_normal",
+        "glorot_uniform",
+        "glorot_normal",
+        "he_uniform",
+        "he_normal",
+        "lecun_uniform",
+        "lecun_normal",
+        "orthogonal",
+        "identity",
+    ],
+)
 def test_every_initializer_fills_a_matrix(name: str) -> None:
     for dtype in ("float32", "bfloat16"):
         values = G.parameter(f"w_{dtype}", name, (6, 6), dtype).state.initial_value()

@@ -35,20 +35,38 @@ def _cross(y: Any, p: Any) -> Any:
         ("hinge", ONE_HOT, LOGITS, {}, np.maximum(1 - (2 * ONE_HOT - 1) * LOGITS, 0).mean()),
         ("squared_hinge", ONE_HOT, LOGITS, {}, (np.maximum(1 - (2 * ONE_HOT - 1) * LOGITS, 0) ** 2).mean()),
         ("binary_crossentropy", ONE_HOT, S, {}, -(ONE_HOT * np.log(S) + (1 - ONE_HOT) * np.log(1 - S)).mean()),
-        ("binary_crossentropy", ONE_HOT, LOGITS, {"from_logits": True}, -(ONE_HOT * np.log(S) + (1 - ONE_HOT) * np.log(1 - S)).mean()),
+        (
+            "binary_crossentropy",
+            ONE_HOT,
+            LOGITS,
+            {"from_logits": True},
+            -(ONE_HOT * np.log(S) + (1 - ONE_HOT) * np.log(1 - S)).mean(),
+        ),
         ("categorical_crossentropy", SOFT, P, {}, _cross(SOFT, P)),
         ("categorical_crossentropy", SOFT, 5 * P, {}, _cross(SOFT, P)),
         ("categorical_crossentropy", SOFT, LOGITS, {"from_logits": True}, _cross(SOFT, P)),
-        ("categorical_crossentropy", ONE_HOT, LOGITS, {"from_logits": True, "label_smoothing": 0.3}, _cross(0.7 * ONE_HOT + 0.1, P)),
+        (
+            "categorical_crossentropy",
+            ONE_HOT,
+            LOGITS,
+            {"from_logits": True, "label_smoothing": 0.3},
+            _cross(0.7 * ONE_HOT + 0.1, P),
+        ),
         ("sparse_categorical_crossentropy", LABELS, P, {}, _cross(ONE_HOT, P)),
         ("sparse_categorical_crossentropy", LABELS, LOGITS, {"from_logits": True}, _cross(ONE_HOT, P)),
         ("sparse_categorical_crossentropy", LABELS[:, None], LOGITS, {"from_logits": True}, _cross(ONE_HOT, P)),
         ("negative_log_likelihood", LABELS, np.log(P), {}, _cross(ONE_HOT, P)),
         ("kl_divergence", SOFT, P, {}, scipy.special.rel_entr(SOFT, P).sum(1).mean()),
         ("poisson", SOFT, P, {}, (P - SOFT * np.log(P)).mean()),
-        ("categorical_hinge", ONE_HOT, P, {}, np.maximum(((1 - ONE_HOT) * P).max(1) - (ONE_HOT * P).sum(1) + 1, 0).mean()),
+        (
+            "categorical_hinge",
+            ONE_HOT,
+            P,
+            {},
+            np.maximum(((1 - ONE_HOT) * P).max(1) - (ONE_HOT * P).sum(1) + 1, 0).mean(),
+        ),
     ],
-)  # fmt: skip
+)
 def test_losses(name: str, truth: Any, prediction: Any, options: dict[str, Any], expected: float, value: Run) -> None:
     y, p = G.input("y", truth.shape, truth.dtype.name), G.input("p", prediction.shape, "float64")
     loss = getattr(losses, name)(y, p, **options)
@@ -93,6 +111,11 @@ def test_metrics(value: Run) -> None:
     data = {"y": LABELS, "h": ONE_HOT, "p": P, "b": bits, "s": S[:, :1]}
     share, binary = (P.argmax(1) == LABELS).mean(), ((S[:, 0] > 0.5) == bits).mean()
     got = value(
-        m.accuracy(y, p), m.accuracy(h, p), m.sparse_categorical_accuracy(y, p), m.categorical_accuracy(h, p), m.accuracy(b, s), **data
+        m.accuracy(y, p),
+        m.accuracy(h, p),
+        m.sparse_categorical_accuracy(y, p),
+        m.categorical_accuracy(h, p),
+        m.accuracy(b, s),
+        **data,
     )
     np.testing.assert_allclose(got, [share, share, share, share, binary], rtol=1e-6)

@@ -29,8 +29,12 @@ def test_the_model_of_the_readme() -> None:
     assert [node.attrs["name"] for node in model.entries["train"].inputs] == ["x", "y"]
     parameters = {name: state.type.shape for name, state in model.states.items() if state.role == "parameter"}
     assert parameters == {
-        "lstm/kernel": (28, 32), "lstm/recurrent_kernel": (8, 32), "lstm/bias": (32,), "dense/kernel": (8, 10), "dense/bias": (10,),
-    }  # fmt: skip
+        "lstm/kernel": (28, 32),
+        "lstm/recurrent_kernel": (8, 32),
+        "lstm/bias": (32,),
+        "dense/kernel": (8, 10),
+        "dense/bias": (10,),
+    }
     assert repr(model).splitlines()[:2] == ["Model 'model'", "  predict(x: float32[5,4,28]) -> float32[4,10]"]
 
 
@@ -169,8 +173,11 @@ def test_two_optimizers_keep_their_slots_apart() -> None:
     optimizer = optim.SGD(0.1, momentum=0.9)
     model = G.Model(a=optimizer.minimize(loss, [w]), b=optimizer.minimize(loss, [v]))
     assert [name for name in model.states if name.startswith("sgd")] == [
-        "sgd/iteration", "sgd/w/momentum", "sgd_1/iteration", "sgd_1/v/momentum",
-    ]  # fmt: skip
+        "sgd/iteration",
+        "sgd/w/momentum",
+        "sgd_1/iteration",
+        "sgd_1/v/momentum",
+    ]
 
 
 def test_initial_values_of_parameters() -> None:

@@ -29,8 +29,7 @@ def trained(optimizer: optim.Optimizer, steps: int = 4) -> list[np.ndarray[Any, 
         states: dict[str, Any] = {}
         path = []
         for step in range(steps):
-            outputs, updates = evaluate(model.entries["train"], [], states)
-            states |= updates
+            states |= evaluate(model.entries["train"], [], states)[1]
             path.append(states["w"])
             assert states[next(name for name in states if name.endswith("/iteration"))] == step + 1
         return path
@@ -130,12 +129,18 @@ def test_the_global_norm_is_that_of_all_gradients() -> None:
         (optim.schedules.ExponentialDecay(0.1, 2, 0.5, staircase=True), lambda t: 0.1 * 0.5 ** (t // 2)),
         (optim.schedules.InverseTimeDecay(0.1, 2, 0.5), lambda t: 0.1 / (1 + 0.5 * t / 2)),
         (optim.schedules.PolynomialDecay(0.1, 3, 0.01, 2.0), lambda t: 0.09 * (1 - min(t, 3) / 3) ** 2 + 0.01),
-        (optim.schedules.CosineDecay(0.1, 3, 0.2), lambda t: 0.1 * (0.8 * 0.5 * (1 + np.cos(np.pi * min(t, 3) / 3)) + 0.2)),
+        (
+            optim.schedules.CosineDecay(0.1, 3, 0.2),
+            lambda t: 0.1 * (0.8 * 0.5 * (1 + np.cos(np.pi * min(t, 3) / 3)) + 0.2),
+        ),
         (
             optim.schedules.CosineDecay(0.0, 4, warmup_target=0.1, warmup_steps=2),
             lambda t: 0.05 * t if t < 2 else 0.1 * 0.5 * (1 + np.cos(np.pi * min(t - 2, 4) / 4)),
         ),
-        (optim.schedules.PiecewiseConstantDecay([1, 3], [0.1, 0.05, 0.01]), lambda t: 0.1 if t <= 1 else 0.05 if t <= 3 else 0.01),
+        (
+            optim.schedules.PiecewiseConstantDecay([1, 3], [0.1, 0.05, 0.01]),
+            lambda t: 0.1 if t <= 1 else 0.05 if t <= 3 else 0.01,
+        ),
     ],
 )
 def test_schedules(schedule: Any, expected: Callable[[int], float]) -> None:
@@ -176,11 +181,16 @@ def test_slots_have_roles_and_notes() -> None:
     model = G.Model(train=optim.Adam().minimize((w * w).sum()))
     graph = model.entries["train"]
     assert {state.name: state.role for state in graph.states} == {
-        "w": "parameter", "adam/iteration": "counter", "adam/w/momentum": "slot", "adam/w/velocity": "slot",
-    }  # fmt: skip
+        "w": "parameter",
+        "adam/iteration": "counter",
+        "adam/w/momentum": "slot",
+        "adam/w/velocity": "slot",
+    }
     roles = {graph.note(value).role for _, value in graph.updates}
     assert roles == {"update"}
-    assert {"forward", "backward", "update"} == {graph.note(node).role for node in graph.nodes if node.op.name != "constant"}
+    assert {"forward", "backward", "update"} == {
+        graph.note(node).role for node in graph.nodes if node.op.name != "constant"
+    }
     assert all(graph.note(node).locations[0].file == __file__ for node in graph.nodes if graph.note(node).locations)
 
 

@@ -12,7 +12,7 @@ import graphc as G
 Run = Callable[..., Any]
 A = np.array([[1.5, -2.0, 3.0], [0.5, 4.0, -1.0]], np.float32)
 B = np.array([2.0, -1.0, 0.5], np.float32)
-I = np.array([[7, -3, 2], [1, 0, -8]], np.int64)
+K = np.array([[7, -3, 2], [1, 0, -8]], np.int64)
 J = np.array([2, 3, -5], np.int64)
 
 _ARITHMETIC = [operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod]
@@ -28,18 +28,20 @@ def test_operators_of_floats_broadcast_as_numpy(op: Callable[..., Any], value: R
     np.testing.assert_allclose(value(op(A, y), y=B), op(A, B), rtol=1e-6)
 
 
-@pytest.mark.parametrize("op", [operator.add, operator.mul, operator.floordiv, operator.mod, operator.and_, operator.xor])
+@pytest.mark.parametrize(
+    "op", [operator.add, operator.mul, operator.floordiv, operator.mod, operator.and_, operator.xor]
+)
 def test_operators_of_integers(op: Callable[..., Any], value: Run) -> None:
     x, y = G.input("x", (2, 3), "int64"), G.input("y", (3,), "int64")
-    np.testing.assert_array_equal(value(op(x, y), x=I, y=J), op(I, J))
-    np.testing.assert_array_equal(value(op(x, 3), x=I), op(I, 3))
+    np.testing.assert_array_equal(value(op(x, y), x=K, y=J), op(K, J))
+    np.testing.assert_array_equal(value(op(x, 3), x=K), op(K, 3))
 
 
 def test_unary_operators(value: Run) -> None:
     x, n, b = G.input("x", (2, 3)), G.input("n", (2, 3), "int64"), G.input("b", (3,), "bool")
     mask = np.array([True, False, True])
-    got = value(-x, +x, abs(x), ~n, ~b, x**2, 2**x, x @ x.T, x=A, n=I, b=mask)
-    expected = [-A, A, abs(A), ~I, ~mask, A**2, np.float32(2) ** A, A @ A.T]
+    got = value(-x, +x, abs(x), ~n, ~b, x**2, 2**x, x @ x.T, x=A, n=K, b=mask)
+    expected = [-A, A, abs(A), ~K, ~mask, A**2, np.float32(2) ** A, A @ A.T]
     for ours, theirs in zip(got, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 

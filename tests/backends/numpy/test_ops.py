@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 import graphc.ops  # noqa: F401
+from graphc.autodiff.reverse import gradient
 from graphc.backends.numpy.compile import compile_source
 from graphc.backends.numpy.emit import emit_module
 from graphc.backends.numpy.lowering.table import RULES, STRUCTURAL
+from graphc.errors import UnsupportedOp
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module
-from graphc.ir.op import OpKind, get_op, registered_ops
+from graphc.ir.op import OpDef, OpKind, get_op, registered_ops
 from graphc.ir.state import State
-from graphc.ir.types import float32, float64, int8, int32, int64, tensor_type, uint8
+from graphc.ir.types import bfloat16, float16, float32, float64, int8, int32, int64, tensor_type, uint8
+from graphc.ops.user import make_pointwise
 
 # op → (attributes, shapes of the operands)
 _REDUCTIONS = [
@@ -166,10 +169,62 @@ def test_random_uniform(element, shape, agree):
         agree(Graph.make("entry", [key], draws), [np.array([seed, step])], exact=True)
 
 
-def test_convolution_and_pooling_decompose(agree, values):
-    composites = [op.name for op in registered_ops() if op.kind is OpKind.COMPOSITE]
-    assert {"conv", "max_pool", "average_pool"} <= set(composites)
-    assert not set(composites) & set(RULES)
+_IMAGE = {"strides": (2, 1), "padding": ((1, 1), (0, 2)), "dilation": (1, 2)}
+
+
+def _composites(b, x, kernel, layout, kernel_layout):
+    shared = {**_IMAGE, "layout": layout}
+    convolution = b.op("conv", x, kernel, **shared, groups=1, kernel_layout=kernel_layout)
+    return [
+        ("conv", convolution),
+        ("max_pool", b.op("max_pool", x, **shared, window=(3, 2))),
+        ("average_pool", b.op("average_pool", x, **shared, window=(3, 2), count_include_pad=False)),
+    ]
+
+
+@pytest.mark.parametrize("element", [float16, bfloat16, float32, float64], ids=str)
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_convolution_and_pooling(element, layout, agree, values):
+    b = Builder()
+    last = layout == "NHWC"
+    shape, window = ((2, 7, 8, 3), (3, 2, 3, 4)) if last else ((2, 3, 7, 8), (4, 3, 3, 2))
+    x, kernel = b.input("x", tensor_type(element, shape)), b.input("kernel", tensor_type(element, window))
+    outputs = _composites(b, x, kernel, layout, "HWIO" if last else "OIHW")
+    graph = Graph.make("entry", [x, kernel], outputs)
+    agree(graph, [values(element, shape, special=False), values(element, window, special=False)])
+
+
+def test_gradient_of_a_convolution(agree, values):
+    b = Builder()
+    x, kernel = b.input("x", tensor_type(float64, (2, 7, 8, 4))), b.input("kernel", tensor_type(float64, (3, 2, 2, 6)))
+    y = b.op("conv", x, kernel, **_IMAGE, layout="NHWC", kernel_layout="HWIO", groups=2)
+    total = b.op("sum", b.op("sin", y), axes=(0, 1, 2, 3), keepdims=False)
+    slopes = gradient(b, total, [x, kernel])
+    graph = Graph.make("entry", [x, kernel], [("x", slopes[0]), ("kernel", slopes[1])])
+    agree(graph, [values(float64, x.shape, special=False), values(float64, kernel.shape, special=False)])
+
+
+def test_a_users_op(agree, values):
+    import sympy
+
+    u, v = sympy.symbols("u v")
+    op = make_pointwise("bump", sympy.exp(-(u**2)) * sympy.Max(v, 0) + 1, [u, v])
+    b = Builder()
+    x, y = b.input("x", tensor_type(float16, (3, 4))), b.input("y", tensor_type(float16, (4,)))
+    graph = Graph.make("entry", [x, y], [("z", b.make(op, (x, y)))])
+    agree(graph, [values(float16, (3, 4), special=False), values(float16, (4,), special=False)])
+
+
+def test_an_op_without_a_rule_is_named():
+    def infer(attrs, inputs):
+        return inputs[0]
+
+    op = OpDef("mystery", OpKind.POINTWISE, infer, lambda attrs, x, result: x, user_defined=True)
+    b = Builder()
+    x = b.input("x", tensor_type(float32, (3,)))
+    graph = Graph.make("entry", [x], [("y", b.make(op, (x,)))])
+    with pytest.raises(UnsupportedOp, match="mystery"):
+        emit_module(Module("m", {"entry": graph}))
 
 
 @pytest.mark.parametrize("element", [float32, float64], ids=str)

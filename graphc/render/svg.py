@@ -1,0 +1,66 @@
+"""What Graphviz draws, made into a good SVG: titles that say what a box is, and colours that follow the reader's theme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from graphc.errors import GraphcRuntimeError
+from graphc.render.picture import Box, Picture
+from graphc.render.style import theme_css
+
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+
+
+def polish(drawn: bytes, picture: Picture) -> str:
+    """Graphviz's SVG with readable titles, as a document of its own.
+
+    Raises:
+        GraphcRuntimeError: E134, what Graphviz wrote is no SVG.
+    """
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    try:
+        root = ElementTree.fromstring(drawn)
+    except ElementTree.ParseError as error:
+        raise GraphcRuntimeError("E134", f"Graphviz wrote an SVG that cannot be read: {error}") from None
+    titles = {box.key: hover_text(box) for box in picture.boxes}
+    named = {box.key: box.title for box in picture.boxes}
+    for group in root.iter(f"{{{_SVG}}}g"):
+        title = group.find(f"{{{_SVG}}}title")
+        if title is None or title.text is None:
+            continue
+        kind = group.get("class")
+        if kind == "node" and title.text in titles:
+            title.text = titles[title.text]
+        elif kind == "edge" and "->" in title.text:
+            source, _, target = title.text.partition("->")
+            group.set("data-from", source)
+            group.set("data-to", target)
+            title.text = f"{named.get(source, '')} → {named.get(target, '')}" if source in named else ""
+        else:
+            group.remove(title)
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def with_theme(document: str) -> str:
+    """The document with rules for readers who prefer dark."""
+    head, close, rest = document.partition(">")
+    # A prolog may stand before the root: the rules go inside the root element.
+    while not head.rstrip().rpartition("<")[2].startswith("svg"):
+        more, close, rest = rest.partition(">")
+        head += ">" + more
+    return f"{head}{close}<style>{theme_css('svg')}</style>{rest}"
+
+
+def hover_text(box: Box) -> str:
+    """A few lines about a box."""
+    lines = [" ".join([box.title, *box.lines])]
+    for key in ("type", "layer", "source", "computes", "arguments"):
+        value = box.details.get(key)
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            value = "; ".join(value[:3])
+        if value:
+            lines.append(f"{key}: {value}")
+    return "\n".join(lines)
