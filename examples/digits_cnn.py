@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 
-import graphc as G
 import numpy as np
+
+import graphc as G
 from graphc import nn, optim
 
 
@@ -61,7 +62,9 @@ def main() -> int:
     rng = np.random.default_rng(0)
     for epoch in range(options.epochs):
         order = rng.permutation(len(y))
-        losses = [m.train(x[order[s : s + batch]], y[order[s : s + batch]]) for s in range(0, len(y) - batch + 1, batch)]
+        losses = [
+            m.train(x[order[s : s + batch]], y[order[s : s + batch]]) for s in range(0, len(y) - batch + 1, batch)
+        ]
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}")
     share = accuracy(m, x_test, y_test, batch)
     print(f"test accuracy {share:.1%} on {len(y_test)} digits the model has not seen")

@@ -17,8 +17,9 @@ import sys
 import time
 from pathlib import Path
 
-import graphc as G
 import numpy as np
+
+import graphc as G
 from graphc import nn, optim
 
 
@@ -71,7 +72,9 @@ def train(m, x: np.ndarray, y: np.ndarray, *, batch: int, epochs: int, seed: int
 def main() -> int:
     """Compile, save, import, train, test, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, default=Path("build"), help="folder for the artifact and the diagram")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("build"), help="folder for the artifact and the diagram"
+    )
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--backend", default="llvm", choices=["llvm", "numpy"])
     options = parser.parse_args()

@@ -8,8 +8,9 @@ graph, are compiled once, and Newton's method walks down the valley.
 
 from __future__ import annotations
 
-import graphc as G
 import numpy as np
+
+import graphc as G
 
 
 def model() -> G.Model:

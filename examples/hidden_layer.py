@@ -10,8 +10,9 @@ loss = ((σ(x·W1 + b1)·W2 + b2) − y)².  On paper, with h = σ(x·W1 + b1) a
 
 from __future__ import annotations
 
-import graphc as G
 import numpy as np
+
+import graphc as G
 
 
 def model(features: int = 3, hidden: int = 4) -> G.Model:
@@ -51,7 +52,9 @@ def main() -> int:
     found = m.gradients(x, y)
     expected = by_hand(m.parameters, x, y)
     for name, value in expected.items():
-        print(f"{name:>4}  compiled {np.array2string(np.ravel(found[name])[:3], precision=6)}  by hand {np.array2string(np.ravel(value)[:3], precision=6)}")
+        print(
+            f"{name:>4}  compiled {np.array2string(np.ravel(found[name])[:3], precision=6)}  by hand {np.array2string(np.ravel(value)[:3], precision=6)}"
+        )
     agree = all(np.allclose(found[name], value, rtol=1e-5, atol=1e-6) for name, value in expected.items())
     a, b, c = np.float32(-2), np.float32(5), np.float32(-4)
     product = m.product(a, b, c)

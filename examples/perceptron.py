@@ -7,8 +7,9 @@ Data: scikit-learn's breast cancer data (UCI, CC BY 4.0): 569 cases of 30 measur
 
 from __future__ import annotations
 
-import graphc as G
 import numpy as np
+
+import graphc as G
 from graphc import nn, optim
 
 

@@ -1,6 +1,6 @@
 """The whole pipeline, from a model to something that runs.
 
-    model ──bind──► module ──passes──► scheduled module ──backend──► code ──► CompiledModel
+model ──bind──► module ──passes──► scheduled module ──backend──► code ──► CompiledModel
 """
 
 from __future__ import annotations
@@ -105,7 +105,11 @@ def to_module(
     else:
         module = getattr(model, "module", model)
     if not isinstance(module, Module):
-        raise GraphcTypeError("E105", f"expected a graphc.Model, got {type(model).__name__}", hint="wrap the outputs: graphc.Model(predict=y)")
+        raise GraphcTypeError(
+            "E105",
+            f"expected a graphc.Model, got {type(model).__name__}",
+            hint="wrap the outputs: graphc.Model(predict=y)",
+        )
     chosen = name if name is not None else module.name
     if name is not None:
         check_name(name)
@@ -127,8 +131,12 @@ def _function_module(inputs: Sequence[Any], outputs: Any) -> Module:
             raise GraphcTypeError("E448", f"expected a tensor, got {type(tensor).__name__}")
     for tensor in inputs:
         if tensor.node.op.name != "input":
-            raise GraphcTypeError("E448", f"inputs must be made by graphc.input, got the result of {tensor.node.op.name}")
-    graph = Graph.make("call", [t.node for t in inputs], [(key, t.node) for key, t in named], builder=named[0][1].builder)
+            raise GraphcTypeError(
+                "E448", f"inputs must be made by graphc.input, got the result of {tensor.node.op.name}"
+            )
+    graph = Graph.make(
+        "call", [t.node for t in inputs], [(key, t.node) for key, t in named], builder=named[0][1].builder
+    )
     missing = [n.attrs["name"] for n in graph.nodes if n.op.name == "input" and n not in graph.inputs]
     if missing:
         raise GraphcValueError("E448", f"the outputs also need the input {missing[0]!r}", hint="add it to inputs=[...]")
@@ -154,7 +162,11 @@ def schedule(
         recorder.begin(name, graph)
         with recorder.stage(f"passes of {name}"):
             entries[name] = run_pipeline(
-                graph, disable=options.disable, until=until, observer=recorder.watching(observer), check=recorder.debug.verify
+                graph,
+                disable=options.disable,
+                until=until,
+                observer=recorder.watching(observer),
+                check=recorder.debug.verify,
             )
     return Module(module.name, entries, tuple(module.states.values()))
 

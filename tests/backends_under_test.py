@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from graphc.errors import GraphcIndexError
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import graphc.ops  # noqa: F401  (fills the op registry)
 import numpy as np
+
+import graphc.ops  # noqa: F401  (fills the op registry)
 from graphc.autodiff.reverse import gradient, zeros
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
@@ -93,13 +94,25 @@ class Maker:
 
 
 def lstm(
-    steps: int, batch: int = 3, features: int = 4, hidden: int = 5, *, peephole: bool = False, all_outputs: bool = False,
-    to_inputs: bool = False, axis: int = 0, dtype: DType = float32,
+    steps: int,
+    batch: int = 3,
+    features: int = 4,
+    hidden: int = 5,
+    *,
+    peephole: bool = False,
+    all_outputs: bool = False,
+    to_inputs: bool = False,
+    axis: int = 0,
+    dtype: DType = float32,
 ) -> Graph:
     """An LSTM with its gates in one product; ``axis`` is where time stands in the input."""
     m = Maker(dtype)
     x = m.input("x", *((steps, batch, features) if axis == 0 else (batch, steps, features)))
-    w, u, bias = m.parameter("w", features, 4 * hidden), m.parameter("u", hidden, 4 * hidden), m.parameter("b", 4 * hidden)
+    w, u, bias = (
+        m.parameter("w", features, 4 * hidden),
+        m.parameter("u", hidden, 4 * hidden),
+        m.parameter("b", 4 * hidden),
+    )
     p = m.parameter("p", hidden) if peephole else None
     h = c = m.zeros(batch, hidden)
     outputs = []
@@ -133,7 +146,9 @@ def gru(steps: int, batch: int = 3, features: int = 4, hidden: int = 5, *, to_in
     return m.training([x], m.total(m.stack(outputs)), to_inputs=to_inputs)
 
 
-def minimal_gated_unit(steps: int, batch: int = 3, features: int = 4, hidden: int = 5, *, to_inputs: bool = False) -> Graph:
+def minimal_gated_unit(
+    steps: int, batch: int = 3, features: int = 4, hidden: int = 5, *, to_inputs: bool = False
+) -> Graph:
     """A cell that no library has: one gate, and the state of two steps ago in the candidate."""
     m = Maker()
     x = m.input("x", steps, batch, features)
@@ -151,7 +166,9 @@ CELLS: dict[str, Callable[[int], Graph]] = {
     "lstm, peepholes": lambda steps: lstm(steps, peephole=True),
     "lstm, gradient to x": lambda steps: lstm(steps, to_inputs=True),
     "lstm, every output": lambda steps: lstm(steps, all_outputs=True),
-    "lstm, every output, batch first, gradient to x": lambda steps: lstm(steps, all_outputs=True, to_inputs=True, axis=1),
+    "lstm, every output, batch first, gradient to x": lambda steps: lstm(
+        steps, all_outputs=True, to_inputs=True, axis=1
+    ),
     "gru": gru,
     "gru, gradient to x": lambda steps: gru(steps, to_inputs=True),
     "minimal gated unit": lambda steps: minimal_gated_unit(steps),

@@ -16,13 +16,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import graphc.ops  # noqa: F401  (fills the registry)
 import numpy as np
+
+import graphc.ops  # noqa: F401  (fills the registry)
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.interp import evaluate
 from graphc.ir.node import Node
-from graphc.ir.types import DType, TensorType, bfloat16, bool_, float16, float32, float64, from_carrier, round_to, tensor_type, to_carrier
+from graphc.ir.types import (
+    DType,
+    TensorType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    from_carrier,
+    round_to,
+    tensor_type,
+    to_carrier,
+)
 
 Array = np.ndarray[Any, Any]
 Values = Callable[[np.random.Generator, tuple[int, ...], DType], Any]

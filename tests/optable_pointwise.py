@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+
 from graphc.ir.op import OpDef, OpKind, registered_ops
 from graphc.ir.types import ALL_DTYPES, DType, bool_
-
 from tests.optable import Array, Operand, Row, Values, away_from_zero, between, choice, distinct, edge, specials
 
 UNARY_SHAPES = ((37,), (), (0, 3), (1,), (2, 1, 5))

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.state import State
-from graphc.ir.types import ALL_DTYPES, NUMERIC, DType, bool_, float32, float64, from_carrier, int64, round_to, tensor_type
+from graphc.ir.types import (
+    ALL_DTYPES,
+    NUMERIC,
+    DType,
+    bool_,
+    float32,
+    float64,
+    from_carrier,
+    int64,
+    round_to,
+    tensor_type,
+)
 from graphc.ops.loop import make_loop
-
 from tests.optable import Array, Operand, Row, between, edge, specials
 
 _SMALL = between(-1, 1)

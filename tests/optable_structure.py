@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from graphc.ir.types import ALL_DTYPES, FLOATS, INTEGERS, NUMERIC, DType, bool_, int8, int32, int64, uint8
 
+from graphc.ir.types import ALL_DTYPES, FLOATS, INTEGERS, NUMERIC, DType, bool_, int8, int32, int64, uint8
 from tests.optable import Array, Operand, Row, Values, between, choice, distinct, edge, given
 
 _SMALL = between(-3, 3)

@@ -23,7 +23,9 @@ from graphc.kernel.lower import lower_module
 def build(module: Module, options: Options, stage: Stage) -> Built:
     """Compile a scheduled module for the CPU that ``options`` name."""
     if options.threads != 1:
-        raise GraphcValueError("E106", f"threads={options.threads}: native code runs on one thread", hint="leave threads at 1")
+        raise GraphcValueError(
+            "E106", f"threads={options.threads}: native code runs on one thread", hint="leave threads at 1"
+        )
     target = host_target(None if options.cpu == "native" else options.cpu)
     with stage("lower"):
         program = lower_module(module)
@@ -54,7 +56,9 @@ def _link_with_compiler(object_bytes: bytes, soname: str) -> bytes:
     compiler = shutil.which("cc")
     if compiler is None:
         raise GraphcOSError(
-            "E572", f"linking on {platform.system()} {platform.machine()} needs a C compiler, and there is no cc", hint="install one, or use backend='numpy'"
+            "E572",
+            f"linking on {platform.system()} {platform.machine()} needs a C compiler, and there is no cc",
+            hint="install one, or use backend='numpy'",
         )
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "code.o"), Path(folder, soname)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 
 import llvmlite.binding as llvm
 
@@ -25,10 +25,10 @@ _AVX512 = ("avx512f", "avx512vl", "avx512bw", "avx512dq")
 _AVX2 = ("avx2", "fma", "f16c")
 
 
-@lru_cache(maxsize=None)
+@cache
 def initialize(triple: str) -> None:
     """Make LLVM able to generate code for ``triple``: its own machine's target alone where that is enough."""
-    if triple.split("-")[0] == llvm.get_default_triple().split("-")[0]:
+    if triple.split("-", maxsplit=1)[0] == llvm.get_default_triple().split("-")[0]:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         return
@@ -62,7 +62,7 @@ def _linux_or_own_triple() -> str:
     return own if own.startswith("x86_64") else "x86_64-unknown-linux-gnu"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _this_machine() -> Target:
     triple = str(llvm.get_default_triple())
     cpu = str(llvm.get_host_cpu_name())

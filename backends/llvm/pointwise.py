@@ -212,7 +212,7 @@ def _hypot(fn: Function, args: Sequence[Value], math: Elementary) -> Value:
 
 
 def _logaddexp(fn: Function, args: Sequence[Value], math: Elementary) -> Value:
-    """max + log1p(exp(-|x - y|)); equal operands, infinities among them, give x + log 2."""
+    """Max + log1p(exp(-|x - y|)); equal operands, infinities among them, give x + log 2."""
     x, y = args
     difference = fn.binary("fsub", x, y)
     larger = extremum(fn, x, y, largest=True)
@@ -223,8 +223,7 @@ def _logaddexp(fn: Function, args: Sequence[Value], math: Elementary) -> Value:
 
 
 _EXACT = frozenset(
-    "negative abs relu maximum minimum copysign sign floor ceil trunc round "
-    "equal not_equal less less_equal greater greater_equal isnan isinf isfinite".split()
+    ["negative", "abs", "relu", "maximum", "minimum", "copysign", "sign", "floor", "ceil", "trunc", "round", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite"]
 )
 """Ops whose result on half values is a half value (or a bool): no rounding."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 
-from graphc.backends.numpy.code import Block, Blank, Comment, Item, function
+from graphc.backends.numpy.code import Blank, Block, Comment, Item, function
 from graphc.backends.numpy.lowering.movement import is_view
 from graphc.backends.numpy.lowering.pointwise import may_warn
 from graphc.backends.numpy.module import ModuleScope

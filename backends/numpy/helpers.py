@@ -60,7 +60,7 @@ def _remainder(x: Array, y: Array) -> Array:
 
 
 def _integer_power(x: Array, y: Array) -> Array:
-    """x to the power y, wrapping; a negative power of anything but 1 and -1 is 0."""
+    """X to the power y, wrapping; a negative power of anything but 1 and -1 is 0."""
     x, y = np.asarray(x), np.asarray(y)
     power = np.power(x, np.maximum(y, y.dtype.type(0)))
     if y.dtype.kind == "u":
@@ -72,14 +72,14 @@ def _integer_power(x: Array, y: Array) -> Array:
 
 
 def _left_shift(x: Array, amount: Array) -> Array:
-    """x * 2**amount, wrapping; 0 where the amount is negative or not below the width."""
+    """X * 2**amount, wrapping; 0 where the amount is negative or not below the width."""
     x, amount = np.asarray(x), np.asarray(amount)
     fits = (amount >= 0) & (amount < 8 * x.dtype.itemsize)
     return np.where(fits, np.left_shift(x, np.where(fits, amount, amount.dtype.type(0))), x.dtype.type(0))
 
 
 def _right_shift(x: Array, amount: Array) -> Array:
-    """x / 2**amount toward minus infinity; 0 or -1 where the amount is negative or not below the width."""
+    """X / 2**amount toward minus infinity; 0 or -1 where the amount is negative or not below the width."""
     x, amount = np.asarray(x), np.asarray(amount)
     fits = (amount >= 0) & (amount < 8 * x.dtype.itemsize)
     signs_only = amount.dtype.type(8 * x.dtype.itemsize - 1)

@@ -34,7 +34,12 @@ def active_nodes(order: Sequence[Node], wrt: Sequence[Node]) -> set[Node]:
     """The nodes of ``order`` that a differentiable path connects to ``wrt``."""
     active: set[Node] = set(wrt)
     for node in order:
-        if node not in active and node.op.differentiable and _carries_derivative(node) and any(i in active for i in node.inputs):
+        if (
+            node not in active
+            and node.op.differentiable
+            and _carries_derivative(node)
+            and any(i in active for i in node.inputs)
+        ):
             active.add(node)
     return active
 
@@ -62,7 +67,11 @@ def vjp(b: Builder, outputs: Sequence[Node], cotangents: Sequence[Node | None], 
             raise GraphcValueError("E211", f"the cotangent has type {cotangent.type!r}, its output {output.type!r}")
     for node in wrt:
         if not node.dtype.is_float:
-            raise GraphcTypeError("E225", f"cannot differentiate with respect to a tensor of {node.dtype}", hint="cast it to a float dtype first")
+            raise GraphcTypeError(
+                "E225",
+                f"cannot differentiate with respect to a tensor of {node.dtype}",
+                hint="cast it to a float dtype first",
+            )
     order = creation_order(outputs)
     active = active_nodes(order, wrt)
     collected: dict[Node, Accumulator] = {}
@@ -123,8 +132,14 @@ def gradient(b: Builder, output: Node, wrt: Sequence[Node]) -> list[Node]:
     """
     if output.rank != 0:
         raise GraphcValueError(
-            "E225", f"a gradient needs a scalar, got shape {output.shape}", hint="reduce it first, e.g. with .sum() or .mean(), or use vjp"
+            "E225",
+            f"a gradient needs a scalar, got shape {output.shape}",
+            hint="reduce it first, e.g. with .sum() or .mean(), or use vjp",
         )
     if not output.dtype.is_float:
-        raise GraphcTypeError("E225", f"cannot differentiate a result of dtype {output.dtype}", hint="cast it to a float dtype, or differentiate before the comparison")
+        raise GraphcTypeError(
+            "E225",
+            f"cannot differentiate a result of dtype {output.dtype}",
+            hint="cast it to a float dtype, or differentiate before the comparison",
+        )
     return vjp(b, [output], [ones(b, output.tensor)], wrt)

@@ -27,7 +27,9 @@ def read_array(path: str) -> Array:
         if isinstance(loaded, np.ndarray):
             return loaded
         names = ", ".join(loaded.files)
-        raise GraphcValueError("E111", f"{path} holds several arrays ({names}), not one", hint="save one with numpy.save")
+        raise GraphcValueError(
+            "E111", f"{path} holds several arrays ({names}), not one", hint="save one with numpy.save"
+        )
 
 
 def read_arrays(path: str, wanted: Collection[str]) -> dict[str, Array]:
@@ -40,7 +42,9 @@ def read_arrays(path: str, wanted: Collection[str]) -> dict[str, Array]:
     with _open(path) as file:
         archive = _load(file, path)
         if isinstance(archive, np.ndarray):
-            raise GraphcValueError("E111", f"{path} holds one array without a name", hint="numpy.savez(path, x=x, y=y) names them")
+            raise GraphcValueError(
+                "E111", f"{path} holds one array without a name", hint="numpy.savez(path, x=x, y=y) names them"
+            )
         for name in wanted:
             if name not in archive.files:
                 close = nearest(name, archive.files)
@@ -60,7 +64,7 @@ def write_arrays(path: str, arrays: Mapping[str, Array]) -> None:
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{name[:40]}.", dir=folder)
         with open(descriptor, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]  (its keywords are names of arrays)
+            np.savez(file, **dict[str, Any](arrays))
         # mkstemp keeps others out; a result is a file like any other.
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
@@ -92,7 +96,7 @@ def _open(path: str) -> IO[bytes]:
 
 
 def _load(file: IO[bytes], path: str) -> Any:
-    """An array, or an open archive.  The file is data from anywhere: whatever NumPy makes of it is an error of ours to word."""
+    """An array, or an open archive.  The file is data from anywhere: what NumPy makes of it is an error of ours to word."""
     try:
         return np.load(file, allow_pickle=False)
     except MemoryError as fault:
@@ -116,4 +120,6 @@ def _member(archive: Any, name: str, path: str) -> Array:
 def _unreadable(what: str, fault: Exception) -> GraphcError:
     # NumPy takes whatever it does not know for a pickle.
     reason = "it is none, or holds pickled objects, which are code" if "pickle" in str(fault) else str(fault)
-    return GraphcValueError("E111", f"{what} cannot be read as arrays: {reason}", hint="numpy.save and numpy.savez write them")
+    return GraphcValueError(
+        "E111", f"{what} cannot be read as arrays: {reason}", hint="numpy.save and numpy.savez write them"
+    )

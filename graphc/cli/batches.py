@@ -20,7 +20,7 @@ class Batches:
 
     Attributes:
         arrays: input name → all examples, with the dtype of the input.
-        axes: input name → the axis along which its examples lie; an input without one takes its array whole, every time.
+        axes: input name → the axis along which its examples lie; an input without one takes its array whole each time.
         examples: how many there are.
         size: how many an entry point takes at once.
     """
@@ -47,7 +47,7 @@ class Batches:
             yield self.take(positions if order is None else order[positions])
 
     def all(self) -> Iterator[tuple[dict[str, Array], int]]:
-        """Every example once, in order: a batch, and how many of its examples count (the last may be filled up with repetitions)."""
+        """Every example once, in order: a batch, and how many of its examples count (the last may be filled up)."""
         for start in range(0, self.examples, self.size):
             positions = np.arange(start, start + self.size)
             yield self.take(positions % self.examples), min(self.size, self.examples - start)
@@ -96,7 +96,9 @@ def make_batches(source: str, arrays: Mapping[str, Array], inputs: Mapping[str, 
             raise GraphcValueError("E449", f"{source}: {first!r} has {examples} examples, {name!r} {pair[0]}")
     if examples < size:
         raise GraphcValueError(
-            "E449", f"{source} has {examples} examples, fewer than the model's batch of {size}", hint="compile it for a smaller batch"
+            "E449",
+            f"{source} has {examples} examples, fewer than the model's batch of {size}",
+            hint="compile it for a smaller batch",
         )
     return Batches(laid, axes, examples, size)
 
@@ -104,14 +106,18 @@ def make_batches(source: str, arrays: Mapping[str, Array], inputs: Mapping[str, 
 def _lay_out(what: str, array: Array, spec: TensorSpec) -> tuple[Array, int]:
     """The array with its examples along the input's batch axis, and that axis."""
     if array.ndim == len(spec.shape):
-        differing = [axis for axis, (ours, theirs) in enumerate(zip(array.shape, spec.shape, strict=True)) if ours != theirs]
+        differing = [
+            axis for axis, (ours, theirs) in enumerate(zip(array.shape, spec.shape, strict=True)) if ours != theirs
+        ]
         if len(differing) == 1:
             return array, differing[0]
         fitting = [axis for axis in range(array.ndim) if spec.shape[:axis] + spec.shape[axis + 1 :] == array.shape[1:]]
         if fitting:
             return np.moveaxis(array, 0, fitting[0]), fitting[0]
     raise GraphcValueError(
-        "E449", f"{what} has shape {array.shape}, the input is {spec}", hint="they may differ in one axis: the number of examples"
+        "E449",
+        f"{what} has shape {array.shape}, the input is {spec}",
+        hint="they may differ in one axis: the number of examples",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import enum
 import json
+import math
 import os
 import re
 import sys
@@ -38,7 +39,9 @@ class Parser(argparse.ArgumentParser):
 
     def example(self, *commands: str) -> None:
         """End the help with these commands."""
-        self.epilog = "\n".join(["example:" if len(commands) == 1 else "examples:", *(f"  {line}" for line in commands)])
+        self.epilog = "\n".join(
+            ["example:" if len(commands) == 1 else "examples:", *(f"  {line}" for line in commands)]
+        )
 
     def parse_words(self, words: Sequence[str]) -> argparse.Namespace:
         """The options and arguments in ``words``, in any order.
@@ -111,7 +114,7 @@ def json_value(value: Any) -> Any:
         return {str(key): json_value(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [json_value(entry) for entry in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
@@ -140,19 +143,31 @@ def add_model(parser: Parser) -> None:
 def add_settings(parser: Parser) -> None:
     """``--set`` and ``--dim``."""
     parser.add_argument(
-        "--set", metavar="K=V", dest="settings", action="append", default=[], type=assignment,
+        "--set",
+        metavar="K=V",
+        dest="settings",
+        action="append",
+        default=[],
+        type=assignment,
         help="a hyperparameter of the model function; may be repeated",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--dim", metavar="NAME=N", dest="dims", action="append", default=[], type=dimension,
+        "--dim",
+        metavar="NAME=N",
+        dest="dims",
+        action="append",
+        default=[],
+        type=dimension,
         help="the size of a symbolic dimension; may be repeated",
-    )  # fmt: skip
+    )
 
 
 def add_target(parser: Parser) -> None:
     """``--backend``, ``--cpu`` and ``--fast-math``."""
     parser.add_argument("--backend", default="llvm", help="llvm (native code, the default) or numpy (readable source)")
-    parser.add_argument("--cpu", metavar="LEVEL", default="native", help="what the processor must have; default: native")
+    parser.add_argument(
+        "--cpu", metavar="LEVEL", default="native", help="what the processor must have; default: native"
+    )
     parser.add_argument("--fast-math", action="store_true", help="assume no NaN or infinity, and re-associate sums")
 
 

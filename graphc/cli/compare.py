@@ -23,7 +23,9 @@ def configure(parser: Parser) -> None:
     """Add the options of ``graphc compare``."""
     add_model(parser)
     parser.add_argument("--backends", metavar="A,B", help="which; by default all there are")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the random inputs and initial values; default: 0")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the random inputs and initial values; default: 0"
+    )
     add_settings(parser)
     add_common(parser, figures=True)
     parser.example("graphc compare digits.py --backends numpy,llvm --set steps=8")
@@ -68,7 +70,9 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     module = bind_dimensions(model.module, dict(arguments.dims))
     outcomes = []
     with progress(console, "compare", len(module.entries) * len(backends)) as bar:
-        expectations = {name: make_expectation(graph, module.states, arguments.seed) for name, graph in module.entries.items()}
+        expectations = {
+            name: make_expectation(graph, module.states, arguments.seed) for name, graph in module.entries.items()
+        }
         for backend in backends:
             compile = partial(driver.compile, backend=backend)
             compiled = compile(module, name=file.artifact_name)
@@ -76,7 +80,9 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
                 outcomes.append(_outcome(module, name, backend, compiled, expectation, compile))
                 bar.update(len(outcomes), f"{name} on {backend}")
     _show(outcomes, console)
-    console.figures({"agree": all(outcome.agrees for outcome in outcomes), "results": [_figures(outcome) for outcome in outcomes]})
+    console.figures(
+        {"agree": all(outcome.agrees for outcome in outcomes), "results": [_figures(outcome) for outcome in outcomes]}
+    )
     return ExitCode.DONE if all(outcome.agrees for outcome in outcomes) else ExitCode.DIFFERENT
 
 

@@ -19,7 +19,7 @@ from graphc.ir.types import DType, bfloat16, float16, float32, float64, from_car
 Array = np.ndarray[Any, Any]
 
 _RELATIVE: Mapping[DType, float] = {float64: 1e-10, float32: 2e-5, float16: 5e-3, bfloat16: 4e-2}
-"""How far two correct results may lie apart: sums are added in another order, and functions are a few units off in the last place."""
+"""How far two correct results may lie apart: sums are added in another order, functions are a few last places off."""
 
 _NUDGE: Mapping[DType, float] = {float64: 1e-15, float32: 5e-7, float16: 2e-3, bfloat16: 1.6e-2}
 """A few units in the last place, relative to a value."""
@@ -136,10 +136,10 @@ def _nudge(array: Array, element: DType, random: np.random.Generator) -> Array:
 
 
 def compare(what: str, got: Array, expected: Array, nudged: Array, element: DType) -> tuple[float, Difference | None]:
-    """How far ``got`` lies from ``expected`` at most, relative to the largest value, and the difference where that is too far.
+    """How far ``got`` lies from ``expected``, relative to the largest value, and the difference where that is too far.
 
-    Integers and bools must be equal, except where a nudge of the inputs changes them too (the position of the larger of two
-    almost equal numbers).
+    Integers and bools must be equal, except where a nudge of the inputs changes them too (the position of the larger
+    of two almost equal numbers).
     """
     if got.shape != expected.shape:
         return np.inf, Difference(what, float(expected.size), float(got.size), (), 1, 1)
@@ -153,22 +153,18 @@ def compare(what: str, got: Array, expected: Array, nudged: Array, element: DTyp
     with np.errstate(invalid="ignore", over="ignore"):
         finite = np.isfinite(theirs)
         scale = float(np.abs(theirs[finite]).max(initial=0.0))
-        noise = np.abs(near - theirs)
-        noise = float(noise[np.isfinite(noise)].max(initial=0.0))
+        moved = np.abs(near - theirs)
+        noise = float(moved[np.isfinite(moved)].max(initial=0.0))
         error = np.abs(ours - theirs)
         same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
         relative = _RELATIVE[element]
-        allowed = relative * (np.abs(theirs) + scale) + _NOISE_FACTOR * noise + np.finfo(_machine(element)).tiny
+        allowed = relative * (np.abs(theirs) + scale) + _NOISE_FACTOR * noise + float(np.finfo(np.float32 if element is bfloat16 else element.carrier).tiny)
         # Where a nudge reaches an overflow or leaves one, either result is right.
         unstable = finite != np.isfinite(near)
         wrong = ~same & ~unstable & ~(error <= allowed)
         error = np.where(same | unstable, 0.0, np.where(np.isnan(error), np.inf, error))
     largest = float(error.max())
     return (largest / scale if scale else largest), _worst(what, wrong, error, ours, theirs)
-
-
-def _machine(element: DType) -> type[np.floating[Any]]:
-    return {float64: np.float64, float16: np.float16}.get(element, np.float32)
 
 
 def _worst(what: str, wrong: Array, error: Array, ours: Array, theirs: Array) -> Difference | None:

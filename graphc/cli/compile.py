@@ -68,7 +68,9 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
         console.say(table(rows, header=("stage", "ms"), right=[1]))
     size = build.folder_size(path)
     numbers = build.parameter_count(compiled.module)
-    console.say(f"{os.path.relpath(path)}: {plural(len(compiled.module.entries), 'entry point')}, {numbers:,} parameters, {readable_size(size)}")
+    console.say(
+        f"{os.path.relpath(path)}: {plural(len(compiled.module.entries), 'entry point')}, {numbers:,} parameters, {readable_size(size)}"
+    )
     console.figures(
         {
             "artifact": path,
@@ -85,7 +87,13 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
                 if report.name == "roll"
             },
             "passes": [
-                {"entry": report.graph.name, "pass": report.name, "before": report.before, "after": report.after, "seconds": report.seconds}
+                {
+                    "entry": report.graph.name,
+                    "pass": report.name,
+                    "before": report.before,
+                    "after": report.after,
+                    "seconds": report.seconds,
+                }
                 for report in reports
             ],
             "timings": [{"stage": stage, "seconds": spent} for stage, spent in timings],

@@ -1,4 +1,4 @@
-"""Finding the first node whose value differs: the entry point is compiled again with nodes on the way as its outputs."""
+"""Finding the first node that differs: the entry point is compiled again with nodes on the way as its outputs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ class _Search:
             step = max(1, (high - low + 1) // _PROBES)
             positions = sorted({*range(low, high + 1, step), high})
             differences = self.differences(positions)
-            wrong = next((number for number, position in enumerate(positions) if differences[position] is not None), None)
+            wrong = next(
+                (number for number, position in enumerate(positions) if differences[position] is not None), None
+            )
             if wrong is None:
                 return found
             high = positions[wrong]
@@ -111,7 +113,7 @@ def _is_computed(node: Node) -> bool:
 
 
 def _tensors_read(node: Node) -> list[Node]:
-    """The operands of a node; in the place of a loop, whose results cannot be looked at together, what the loop reads."""
+    """The operands of a node; in the place of a loop, which has no value of its own, what the loop reads."""
     return [part for operand in node.inputs for part in ((operand,) if _is_computed(operand) else operand.inputs)]
 
 

@@ -34,7 +34,7 @@ def bind(
         place: where the function is.
 
     Raises:
-        GraphcValueError: an unknown name, a value of another type than the default, or an argument that nobody gave (E106).
+        GraphcValueError: an unknown name, a value of another type than the default, or an argument without one (E106).
     """
     known = parameters_of(function)
     takes_any = _takes_any_name(function)
@@ -92,5 +92,7 @@ def _value(key: str, text: str, default: Any) -> Any:
         fits = True
     if not fits:
         kind = type(default).__name__
-        raise GraphcValueError("E106", f"hyperparameter {key!r} is of type {kind} ({default!r} by default), got {text!r}")
+        raise GraphcValueError(
+            "E106", f"hyperparameter {key!r} is of type {kind} ({default!r} by default), got {text!r}"
+        )
     return value

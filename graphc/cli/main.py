@@ -1,6 +1,6 @@
 """The entry of the command line: finds the verb, and turns every outcome into an exit code and one line.
 
-The modules of the verbs load when they are asked for, and what is heavy loads inside them, so that ``--help`` is immediate.
+The modules of the verbs load when they are asked for, and what is heavy inside them, so that ``--help`` is immediate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VERBS: Mapping[str, str] = {
     "summary": "list parameters, entry points and their ops",
     "compare": "run every backend against the reference, and name the first node that differs",
 }
-"""Verb → what it does; each is a module of this package with ``configure(parser)`` and ``execute(arguments, console)``."""
+"""Verb → what it does.  Each is a module here with ``configure(parser)`` and ``execute(arguments, console)``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +81,8 @@ def _overview() -> Parser:
     parser = Parser(
         prog="graphc",
         usage="graphc COMMAND ...",
-        description="Compile models written as Python into folders that anyone can import.\n\ncommands:\n" + "\n".join(lines),
+        description="Compile models written as Python into folders that anyone can import.\n\ncommands:\n"
+        + "\n".join(lines),
     )
     parser.example("graphc compile model.py", "graphc COMMAND --help    # the options of a command, with an example")
     parser.add_argument("--version", action="version", version=f"graphc {__version__}")
@@ -110,7 +111,7 @@ def _reader_gone() -> int:
         # The interpreter flushes stdout once more when it ends; there it must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # stdout is no file of the system
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     return ExitCode.IO
 
 

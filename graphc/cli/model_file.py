@@ -43,7 +43,8 @@ class ModelFile:
 
         Raises:
             GraphcOSError: no such file, or not a regular one (E101).
-            GraphcValueError: a syntax error (E102), an exception (E103), ``sys.exit()`` or ``input()`` (E104), or no model (E105).
+            GraphcValueError: a syntax error (E102), an exception (E103), ``sys.exit()`` or ``input()`` (E104), or no
+                model (E105).
             UnsupportedOp: a format that graphc does not read.
         """
         self.path, name = split_name(text)
@@ -78,9 +79,10 @@ class ModelFile:
         if isinstance(self.target, graphc.Model):
             if settings:
                 raise GraphcValueError(
-                    "E106", f"{self.name!r} in {self.path} is a model, not a function: it has no hyperparameter {settings[0][0]!r}",
+                    "E106",
+                    f"{self.name!r} in {self.path} is a model, not a function: it has no hyperparameter {settings[0][0]!r}",
                     hint="make it a function with keyword arguments",
-                )  # fmt: skip
+                )
             return self.target
         place = _place_of(self.target)
         arguments = bind(self.target, self.name, settings, place)
@@ -88,7 +90,10 @@ class ModelFile:
             made = self.target(**arguments)
         if not isinstance(made, graphc.Model):
             raise GraphcTypeError(
-                "E105", f"{self.name}() returned {_describe(made)}, not a graphc.Model", place, "e.g. return graphc.Model(predict=y)"
+                "E105",
+                f"{self.name}() returned {_describe(made)}, not a graphc.Model",
+                place,
+                "e.g. return graphc.Model(predict=y)",
             )
         return made
 
@@ -118,9 +123,10 @@ def _refuse_other_formats(path: str) -> None:
     suffix = os.path.splitext(path)[1].lower()
     if suffix in _FOREIGN:
         raise UnsupportedOp(
-            "E333", f"{path}: graphc {graphc.__version__} does not import {_FOREIGN[suffix]} models ({suffix})",
+            "E333",
+            f"{path}: graphc {graphc.__version__} does not import {_FOREIGN[suffix]} models ({suffix})",
             hint="write the model in Python: file.py[:name]",
-        )  # fmt: skip
+        )
 
 
 def _read(path: str) -> bytes:
@@ -156,7 +162,9 @@ def _running(path: str) -> Iterator[None]:
         raise with_user_location(fault)  # noqa: B904  (it is the same one)
     except SystemExit as fault:
         wanted = model_fault(fault, path)
-        raise GraphcValueError("E104", f"the model called sys.exit({fault.code!r})", wanted.location, "raise an exception") from fault
+        raise GraphcValueError(
+            "E104", f"the model called sys.exit({fault.code!r})", wanted.location, "raise an exception"
+        ) from fault
     except BaseException as fault:
         raise model_fault(fault, path) from fault
     finally:
@@ -178,7 +186,9 @@ class _NoInput(io.TextIOBase):
 
     def _refuse(self) -> NoReturn:
         raise GraphcValueError(
-            "E104", "the model reads standard input, which is closed", hint="pass what it asks for as a hyperparameter: --set K=V"
+            "E104",
+            "the model reads standard input, which is closed",
+            hint="pass what it asks for as a hyperparameter: --set K=V",
         )
 
 

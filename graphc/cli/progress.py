@@ -20,7 +20,9 @@ class Progress(Protocol):
     def __enter__(self) -> Self:
         """Begin to draw."""
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Take the drawing away."""
 
     def update(self, done: int, text: str) -> None:
@@ -44,7 +46,9 @@ class _Silent:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         pass
 
     def update(self, done: int, text: str) -> None:
@@ -62,7 +66,9 @@ class _Line:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._draw("")
 
     def update(self, done: int, text: str) -> None:
@@ -90,7 +96,13 @@ class _Rich:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns: list[Any] = [title, BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn()]
+        columns: list[Any] = [
+            title,
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+        ]
         self._bar: Any = Bar(*columns, console=RichConsole(stderr=True), transient=True)
         self._task = self._bar.add_task("", total=total)
 
@@ -98,7 +110,9 @@ class _Rich:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
 
     def update(self, done: int, text: str) -> None:

@@ -24,10 +24,17 @@ from graphc.errors import (
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OWN_FOLDERS = tuple(
-    folder + os.sep for folder in (_PACKAGE, *(os.path.join(os.path.dirname(_PACKAGE), p) for p in ("frontends", "backends")))
+    folder + os.sep
+    for folder in (_PACKAGE, *(os.path.join(os.path.dirname(_PACKAGE), p) for p in ("frontends", "backends")))
 )
 _LIBRARY_FOLDERS = tuple(
-    sorted({os.path.abspath(path) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib") if (path := sysconfig.get_path(name))})
+    sorted(
+        {
+            os.path.abspath(path) + os.sep
+            for name in ("stdlib", "platstdlib", "purelib", "platlib")
+            if (path := sysconfig.get_path(name))
+        }
+    )
 )
 _SHOWN_FRAMES = 8
 
@@ -63,7 +70,9 @@ def model_fault(fault: BaseException, file: str | None = None) -> GraphcError:
         fault: what was raised.
         file: the model file: the place where no frame is the user's.
     """
-    frames = [frame for frame in _frames(fault.__traceback__) if not _is_own(frame.file) and not _is_library(frame.file)]
+    frames = [
+        frame for frame in _frames(fault.__traceback__) if not _is_own(frame.file) and not _is_library(frame.file)
+    ]
     what = type(fault).__name__
     text = str(fault)
     message = f"the model raised {what}: {text}" if text else f"the model raised {what}"
@@ -80,7 +89,9 @@ def model_fault(fault: BaseException, file: str | None = None) -> GraphcError:
 def with_user_location(error: GraphcError) -> GraphcError:
     """``error`` itself, with the innermost line of the user's where it names none."""
     if error.location is None:
-        frames = [frame for frame in _frames(error.__traceback__) if not _is_own(frame.file) and not _is_library(frame.file)]
+        frames = [
+            frame for frame in _frames(error.__traceback__) if not _is_own(frame.file) and not _is_library(frame.file)
+        ]
         error.location = frames[-1] if frames else None
     return error
 

@@ -31,18 +31,29 @@ _JSON_ELEMENTS = 1000
 
 def configure(parser: Parser) -> None:
     """Add the options of ``graphc run``."""
-    parser.add_argument("model", metavar="MODEL|ARTIFACT", help="file.py[:name], which is run, or the folder of an artifact")
-    parser.add_argument("entry", metavar="ENTRY", nargs="?", help="the entry point; by default predict, or the only one")
     parser.add_argument(
-        "--input", metavar="NAME=FILE.npy", dest="inputs", action="append", default=[], type=assignment,
+        "model", metavar="MODEL|ARTIFACT", help="file.py[:name], which is run, or the folder of an artifact"
+    )
+    parser.add_argument(
+        "entry", metavar="ENTRY", nargs="?", help="the entry point; by default predict, or the only one"
+    )
+    parser.add_argument(
+        "--input",
+        metavar="NAME=FILE.npy",
+        dest="inputs",
+        action="append",
+        default=[],
+        type=assignment,
         help="an input; once for each",
-    )  # fmt: skip
+    )
     parser.add_argument("-o", "--output", metavar="OUT.npz", help="write the outputs there, under their names")
     parser.add_argument("--force", action="store_true", help="replace the output file if it is there")
     add_target(parser)
     add_settings(parser)
     add_common(parser, figures=True)
-    parser.example("graphc run digits.py predict --input x=digits.npy -o scores.npz", "graphc run ./digits --input x=digits.npy")
+    parser.example(
+        "graphc run digits.py predict --input x=digits.npy -o scores.npz", "graphc run ./digits --input x=digits.npy"
+    )
 
 
 def execute(arguments: argparse.Namespace, console: Console) -> int:
@@ -80,7 +91,9 @@ def _open(arguments: argparse.Namespace) -> Model:
         from graphc import driver
 
         if arguments.settings or arguments.dims:
-            raise GraphcValueError("E106", f"{arguments.model} is compiled: --set and --dim come too late", hint="compile it anew")
+            raise GraphcValueError(
+                "E106", f"{arguments.model} is compiled: --set and --dim come too late", hint="compile it anew"
+            )
         return driver.load(arguments.model)
     from graphc.cli import build
 
@@ -95,7 +108,9 @@ def _entry(model: Model, name: str | None) -> EntrySpec:
             return next(iter(entries.values()))
         if "predict" in entries:
             return entries["predict"]
-        raise GraphcValueError("E106", "the model has several entry points: name one", hint=f"there are: {', '.join(entries)}")
+        raise GraphcValueError(
+            "E106", "the model has several entry points: name one", hint=f"there are: {', '.join(entries)}"
+        )
     if name not in entries:
         close = nearest(name, entries)
         hint = f"did you mean {close}?" if close else f"there are: {', '.join(entries)}"
@@ -117,7 +132,9 @@ def _inputs(entry: EntrySpec, given: list[tuple[str, str]]) -> dict[str, str]:
         files[name] = path
     missing = [name for name in names if name not in files]
     if missing:
-        raise GraphcValueError("E448", f"{entry.name} also needs {missing[0]!r}", hint=f"pass --input {missing[0]}=FILE.npy")
+        raise GraphcValueError(
+            "E448", f"{entry.name} also needs {missing[0]!r}", hint=f"pass --input {missing[0]}=FILE.npy"
+        )
     return files
 
 
@@ -139,7 +156,11 @@ def _figures(array: Array, spec: TensorSpec) -> dict[str, Any]:
     values = _values(array, spec)
     figures: dict[str, Any] = {"dtype": spec.dtype, "shape": list(spec.shape)}
     if values.size:
-        figures |= {"min": values.min().item(), "max": values.max().item(), "mean": float(values.astype("float64").mean())}
+        figures |= {
+            "min": values.min().item(),
+            "max": values.max().item(),
+            "mean": float(values.astype("float64").mean()),
+        }
     if values.size <= _JSON_ELEMENTS:
         figures["values"] = values.tolist()
     return figures

@@ -6,7 +6,17 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from graphc.cli.common import Console, ExitCode, Parser, add_common, add_model, add_settings, plural, readable_size, table
+from graphc.cli.common import (
+    Console,
+    ExitCode,
+    Parser,
+    add_common,
+    add_model,
+    add_settings,
+    plural,
+    readable_size,
+    table,
+)
 
 if TYPE_CHECKING:
     from graphc.ir.graph import Graph, Module
@@ -33,7 +43,9 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     parameters = [state for state in states if state.role == "parameter"]
     others = [state for state in states if state.role != "parameter"]
     if parameters:
-        rows = [(state.name, _shape(state.type), state.type.dtype, f"{state.type.static_size:,}") for state in parameters]
+        rows = [
+            (state.name, _shape(state.type), state.type.dtype, f"{state.type.static_size:,}") for state in parameters
+        ]
         console.say(table(rows, header=("parameter", "shape", "dtype", "count"), right=[3]))
     total = _numbers(parameters)
     trainable = _numbers([state for state in parameters if state.trainable])
@@ -45,7 +57,9 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     for graph in module.entries.values():
         console.say()
         console.say(_signature(graph))
-        console.say(f"  {plural(len(graph), 'node')}: {', '.join(f'{op} {number}' for op, number in _ops(graph).items())}")
+        console.say(
+            f"  {plural(len(graph), 'node')}: {', '.join(f'{op} {number}' for op, number in _ops(graph).items())}"
+        )
     console.figures(
         {
             "name": file.artifact_name,

@@ -33,8 +33,12 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--data", metavar="FILE.npz", required=True, help="arrays named as the inputs of train")
     parser.add_argument("--validation", metavar="FILE.npz", help="arrays to measure the loss and the accuracy on")
     parser.add_argument("--epochs", metavar="N", type=count, default=1, help="times through the data; default: 1")
-    parser.add_argument("--batch-size", metavar="N", type=count, help="sets the model's hyperparameter or dimension of that name")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the initial values and of the order; default: 0")
+    parser.add_argument(
+        "--batch-size", metavar="N", type=count, help="sets the model's hyperparameter or dimension of that name"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the initial values and of the order; default: 0"
+    )
     parser.add_argument("-o", "--output", metavar="DIR", help="write the trained model there, as an artifact")
     parser.add_argument("--name", help="what the artifact is called; by default as its folder")
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
@@ -61,24 +65,32 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     _set_batch_dimension(arguments, model.module)
     if "train" not in model.module.entries:
         raise GraphcKeyError(
-            "E448", f"the model has no entry point 'train', only {', '.join(model.module.entries)}",
+            "E448",
+            f"the model has no entry point 'train', only {', '.join(model.module.entries)}",
             hint="e.g. graphc.Model(..., train=optim.Adam().minimize(loss))",
-        )  # fmt: skip
+        )
     # What is wrong with the file is found before the model is compiled, which takes longer.
     arrays = read_arrays(arguments.data, list(model.module.input_types("train")))
     compiled = build.compile_model(arguments, model, arguments.name or file.artifact_name, seed=arguments.seed)
     data = make_batches(arguments.data, arrays, {spec.name: spec for spec in _entry(compiled).inputs})
     if arguments.batch_size not in (None, data.size):
         raise GraphcValueError(
-            "E106", f"--batch-size {arguments.batch_size}: the model takes batches of {data.size}",
+            "E106",
+            f"--batch-size {arguments.batch_size}: the model takes batches of {data.size}",
             hint=f"give the model function an argument {' or '.join(_BATCH_NAMES)}",
-        )  # fmt: skip
+        )
     if data.left_over:
-        console.note(f"{plural(data.left_over, 'example')} of {data.examples:,} after the last full batch of {data.size} are left out of each epoch")
+        console.note(
+            f"{plural(data.left_over, 'example')} of {data.examples:,} after the last full batch of {data.size} are left out of each epoch"
+        )
     check = Validation.of(arguments.validation, compiled) if arguments.validation is not None else None
 
     training = _train(compiled, data, check, arguments, console)
-    path = compiled.save(arguments.output, name=arguments.name, force=arguments.force) if arguments.output is not None else None
+    path = (
+        compiled.save(arguments.output, name=arguments.name, force=arguments.force)
+        if arguments.output is not None
+        else None
+    )
     console.say(training.summary(data))
     if path is not None:
         console.say(f"wrote {os.path.relpath(path)}")
@@ -156,13 +168,16 @@ class Validation:
         label = _label(predict, entries["train"]) if predict is not None else None
         if loss is None and label is None:
             raise GraphcValueError(
-                "E448", "--validation: nothing can be measured",
+                "E448",
+                "--validation: nothing can be measured",
                 hint="the model needs an entry point loss with one output, or predict with a score for each class of an integer input",
-            )  # fmt: skip
+            )
         scores = None
         if predict is not None and label is not None:
             scores = _load(path, predict, label)
-        return cls(model, _load(path, loss) if loss is not None else None, scores, label.name if label is not None else "")
+        return cls(
+            model, _load(path, loss) if loss is not None else None, scores, label.name if label is not None else ""
+        )
 
     def measure(self) -> dict[str, float]:
         """The mean loss over the full batches, and the share of all examples whose best score is their label's."""
@@ -170,14 +185,18 @@ class Validation:
 
         figures = {}
         if self.loss is not None:
-            figures["validation_loss"] = float(np.mean([_scalar(self.model.loss(**batch)) for batch in self.loss.full()]))
+            figures["validation_loss"] = float(
+                np.mean([_scalar(self.model.loss(**batch)) for batch in self.loss.full()])
+            )
         if self.scores is not None:
             right = total = 0
             for batch, counted in self.scores.all():
                 labels = batch.pop(self.label)
                 chosen = np.argmax(self.model.predict(**batch), axis=-1)
                 along = self.scores.axes.get(self.label, 0)
-                kept = np.take(chosen == labels, np.arange(counted), axis=along) if self.scores.axes else chosen == labels
+                kept = (
+                    np.take(chosen == labels, np.arange(counted), axis=along) if self.scores.axes else chosen == labels
+                )
                 right, total = right + int(kept.sum()), total + kept.size
             figures["accuracy"] = right / total
         return figures
@@ -225,7 +244,10 @@ def _label(predict: EntrySpec, train: EntrySpec) -> TensorSpec | None:
     fitting = [
         spec
         for spec in train.inputs
-        if spec.name not in known and spec.storage.kind in "iu" and spec.shape == scores.shape[:-1] and scores.shape[-1:] > (1,)
+        if spec.name not in known
+        and spec.storage.kind in "iu"
+        and spec.shape == scores.shape[:-1]
+        and scores.shape[-1:] > (1,)
     ]
     return fitting[0] if len(fitting) == 1 and scores.storage.kind == "f" else None
 

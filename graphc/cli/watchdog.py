@@ -22,7 +22,9 @@ _GRACE_S = 3.0
 """What a build has to clean up after itself."""
 
 # The child sees the same modules as this process, and the current folder only where this one does.
-_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from graphc.cli.main import main; sys.exit(main())"
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from graphc.cli.main import main; sys.exit(main())"
+)
 
 
 def run_limited(words: Sequence[str], limit: float, output: str | None) -> int:
@@ -31,7 +33,7 @@ def run_limited(words: Sequence[str], limit: float, output: str | None) -> int:
     Args:
         words: the command.
         limit: seconds.
-        output: the artifact's folder, beside which an ended build may leave temporary files; the current folder's by default.
+        output: the artifact's folder; temporary files lie beside it.  None: it is in the current folder.
 
     Returns:
         The exit code of the command.
@@ -40,7 +42,9 @@ def run_limited(words: Sequence[str], limit: float, output: str | None) -> int:
         GraphcValueError: it took longer, and was ended (E109).
     """
     child = subprocess.Popen(
-        [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), *words], stdin=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), *words],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         code = child.wait(timeout=limit)

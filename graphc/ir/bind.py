@@ -30,14 +30,20 @@ def bind_dimensions(module: Module, dims: Mapping[str, int]) -> Module:
         if name not in symbols:
             close = nearest(name, symbols)
             known = f"there are {', '.join(symbols)}" if symbols else "the model has none"
-            raise GraphcValueError("E340", f"no symbolic dimension {name!r}", hint=f"did you mean {close}?" if close else known)
+            raise GraphcValueError(
+                "E340", f"no symbolic dimension {name!r}", hint=f"did you mean {close}?" if close else known
+            )
         if isinstance(value, bool) or not isinstance(value, int):
             raise GraphcTypeError("E214", f"the dimension {name!r} must be an integer, got {value!r}")
         if value < 0:
             raise GraphcValueError("E214", f"the dimension {name!r} must not be negative, got {value}")
     missing = [name for name in symbols if name not in dims]
     if missing:
-        raise GraphcValueError("E340", f"the dimension {missing[0]!r} is symbolic", hint=f"give it a value: --dim {missing[0]}=32, or dims={{'{missing[0]}': 32}}")
+        raise GraphcValueError(
+            "E340",
+            f"the dimension {missing[0]!r} is symbolic",
+            hint=f"give it a value: --dim {missing[0]}=32, or dims={{'{missing[0]}': 32}}",
+        )
     if not symbols:
         return module
     return Module(module.name, {name: bind_graph(graph, dims) for name, graph in module.entries.items()})

@@ -77,9 +77,11 @@ def evaluate(
     Returns:
         Outputs by name, and new values of the updated state variables by name, as boundary arrays.
     """
-    named = dict(inputs) if isinstance(inputs, Mapping) else {
-        node.attrs["name"]: array for node, array in zip(graph.inputs, inputs, strict=True)
-    }
+    named = (
+        dict(inputs)
+        if isinstance(inputs, Mapping)
+        else {node.attrs["name"]: array for node, array in zip(graph.inputs, inputs, strict=True)}
+    )
     values: dict[Node, Any] = {}
     for node in graph.nodes:
         if node.op.name == "input":
@@ -93,7 +95,8 @@ def evaluate(
     evaluate_nodes(graph, values)
     outputs = {name: from_carrier(values[node], node.dtype).copy() for name, node in graph.outputs}
     updates = {
-        variable.attrs["state"].name: from_carrier(values[value], value.dtype).copy() for variable, value in graph.updates
+        variable.attrs["state"].name: from_carrier(values[value], value.dtype).copy()
+        for variable, value in graph.updates
     }
     return outputs, updates
 

@@ -74,7 +74,9 @@ class _Parser:
             if match is None:
                 if not text[position:].strip(" \t"):
                     break
-                raise GraphcValueError("E290", f"unexpected text {text[position : position + 20]!r}", Location("<graph>", line))
+                raise GraphcValueError(
+                    "E290", f"unexpected text {text[position : position + 20]!r}", Location("<graph>", line)
+                )
             kind = match.lastgroup or ""
             if kind == "skip":
                 line += match.group("skip") == "\n"
@@ -177,7 +179,9 @@ class _Parser:
         self._take("mark", ":")
         written = self._type()
         if written != repr(made.type):
-            raise GraphcValueError("E290", f"{label} is written as {written}, {name} gives {made.type!r}", Location("<graph>", line))
+            raise GraphcValueError(
+                "E290", f"{label} is written as {written}, {name} gives {made.type!r}", Location("<graph>", line)
+            )
         nodes[label] = made
 
     def _type(self) -> str:

@@ -45,7 +45,9 @@ def _lines(graph: Graph, indent: str, locations: bool) -> Iterator[str]:
     for node in graph.nodes:
         operands = [names[operand] for operand in node.inputs]
         regions = [(key, value) for key, value in node.attrs.items() if isinstance(value, Graph)]
-        attributes = [f"{key}={format_value(value)}" for key, value in node.attrs.items() if not isinstance(value, Graph)]
+        attributes = [
+            f"{key}={format_value(value)}" for key, value in node.attrs.items() if not isinstance(value, Graph)
+        ]
         head = f"{inner}{names[node]} = {node.op.name}({', '.join(operands + attributes)})"
         for key, region in regions:
             yield f"{head} {key} {{"
@@ -63,7 +65,11 @@ def _lines(graph: Graph, indent: str, locations: bool) -> Iterator[str]:
 
 def _comment(graph: Graph, node: Node) -> str:
     note = graph.note(node)
-    parts = [*(str(line) for line in note.locations[:1]), "/".join(note.scope), note.role if note.role != "forward" else ""]
+    parts = [
+        *(str(line) for line in note.locations[:1]),
+        "/".join(note.scope),
+        note.role if note.role != "forward" else "",
+    ]
     text = "  ".join(part for part in parts if part)
     return f"  # {text}" if text else ""
 

@@ -34,7 +34,9 @@ class RecordingBuilder(Builder):
         self._graph = graph
         self._knows_graph = False
 
-    def make(self, op: OpDef | str, inputs: Sequence[Node] = (), attrs: Mapping[str, AttrValue] | Attrs = EMPTY) -> Node:
+    def make(
+        self, op: OpDef | str, inputs: Sequence[Node] = (), attrs: Mapping[str, AttrValue] | Attrs = EMPTY
+    ) -> Node:
         """As :meth:`Builder.make`; the node also takes its place in ``order``."""
         if not self._knows_graph:
             # Entering every node in the table is what a rewrite costs: it waits until a pass really makes something.

@@ -46,5 +46,7 @@ class State:
         made = self.initial(self.type, seed) if callable(self.initial) else self.initial
         value = np.array(made, dtype=self.type.dtype.storage, order="C", copy=True)
         if value.shape != self.type.static_shape:
-            raise GraphcValueError("E211", f"state {self.name!r} has shape {self.type.shape}, its initial value {value.shape}")
+            raise GraphcValueError(
+                "E211", f"state {self.name!r} has shape {self.type.shape}, its initial value {value.shape}"
+            )
         return value

@@ -121,7 +121,9 @@ def promote(left: DType, right: DType) -> DType:
     if left is right:
         return left
     if left.kind != right.kind and not (left.is_integer and right.is_integer):
-        raise GraphcTypeError("E212", f"cannot mix {left} and {right}", hint="cast one of them, e.g. x.astype('float32')")
+        raise GraphcTypeError(
+            "E212", f"cannot mix {left} and {right}", hint="cast one of them, e.g. x.astype('float32')"
+        )
     if left.is_float:
         if left.bits == right.bits:
             return float32

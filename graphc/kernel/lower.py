@@ -25,7 +25,8 @@ _RULE_MODULES = (graphc.ops, lower_indexing, lower_loop, lower_movement)
 def lower_module(module: Module) -> Program:
     """The program of a module without composites, ``training`` and symbolic dimensions.
 
-    ``GRAPHC_DEBUG=verify`` checks the result.  It works with and without ``fused`` and ``loop`` nodes: a node outside a ``fused`` node is a kernel of its own.
+    It works with and without ``fused`` and ``loop`` nodes: a node outside a ``fused`` node is a kernel of its own.
+    ``GRAPHC_DEBUG=verify`` checks the result.
 
     Raises:
         UnsupportedOp: a node that has no kernel.

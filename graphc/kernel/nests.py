@@ -32,10 +32,7 @@ _EXPENSIVE = 12.0
 """Cost of an elementary function, in simple instructions."""
 
 _SIMPLE = frozenset(
-    "add subtract multiply divide negative abs square relu maximum minimum select cast sqrt reciprocal stop_gradient sign "
-    "floor ceil trunc round copysign equal not_equal less less_equal greater greater_equal isnan isinf isfinite "
-    "logical_not logical_and logical_or logical_xor bitwise_invert bitwise_and bitwise_or bitwise_xor "
-    "bitwise_left_shift bitwise_right_shift".split()
+    ["add", "subtract", "multiply", "divide", "negative", "abs", "square", "relu", "maximum", "minimum", "select", "cast", "sqrt", "reciprocal", "stop_gradient", "sign", "floor", "ceil", "trunc", "round", "copysign", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite", "logical_not", "logical_and", "logical_or", "logical_xor", "bitwise_invert", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift"]
 )
 _WIDEST = 4
 """Most hardware vectors that one vector of a nest spans."""

@@ -69,7 +69,12 @@ class Accumulate(Pass):
         self, parts: LoopParts, carry: CarryPart, readers: Mapping[Node, list[Node]], outputs: tuple[Node, ...]
     ) -> _Sum | None:
         step = carry.following
-        if carry.result is None or step.op.name != "add" or carry.inner not in step.inputs or len(readers[carry.inner]) != 1:
+        if (
+            carry.result is None
+            or step.op.name != "add"
+            or carry.inner not in step.inputs
+            or len(readers[carry.inner]) != 1
+        ):
             return None
         if readers[step] or outputs.count(step) != 1 or carry.inner in outputs or not step.dtype.is_float:
             return None

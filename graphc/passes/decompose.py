@@ -30,7 +30,8 @@ class Decompose(Pass):
 
 def _has_composites(graph: Graph) -> bool:
     return any(
-        node.op.decompose is not None or (node.op.name == "loop" and _has_composites(node.attrs["body"])) for node in graph.nodes
+        node.op.decompose is not None or (node.op.name == "loop" and _has_composites(node.attrs["body"]))
+        for node in graph.nodes
     )
 
 
@@ -38,5 +39,7 @@ def _decompose(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
     if node.op.decompose is None:
         return None
     # The rule reads attributes from a node that stands on the rewritten inputs.
-    rewritten = node if tuple(inputs) == node.inputs else Node(node.op, tuple(inputs), node.attrs, node.type, node.serial)
+    rewritten = (
+        node if tuple(inputs) == node.inputs else Node(node.op, tuple(inputs), node.attrs, node.type, node.serial)
+    )
     return node.op.decompose(b, rewritten, inputs)

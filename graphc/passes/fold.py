@@ -41,7 +41,12 @@ class Fold(Pass):
         for operand in inputs:
             if operand.op is not constant:
                 return None
-        if node.op.kind not in _FOLDED_KINDS or not inputs or not isinstance(node.type, TensorType) or not node.type.is_static:
+        if (
+            node.op.kind not in _FOLDED_KINDS
+            or not inputs
+            or not isinstance(node.type, TensorType)
+            or not node.type.is_static
+        ):
             return None
         largest = max(operand.tensor.static_size for operand in inputs)
         size = node.type.static_size

@@ -106,7 +106,9 @@ class Fuse(Pass):
         if group is None or group.anchored or group.shape != node.inputs[0].shape or len(group.members) >= self.cap:
             return None
         inside = {*group.members, node}
-        closed = all(member not in roots and all(reader in inside for reader in readers[member]) for member in group.members)
+        closed = all(
+            member not in roots and all(reader in inside for reader in readers[member]) for member in group.members
+        )
         return group if closed else None
 
 
@@ -192,9 +194,7 @@ def _body(graph: Graph, nodes: Sequence[Node], outer: Sequence[Node], results: S
     notes: dict[Node, Note] = {}
     inputs = list(table.values())
     for node in nodes:
-        operands = [
-            table[o] if o in table else table.setdefault(o, b.make(o.op, (), o.attrs)) for o in node.inputs
-        ]
+        operands = [table[o] if o in table else table.setdefault(o, b.make(o.op, (), o.attrs)) for o in node.inputs]
         table[node] = b.make(node.op, operands, node.attrs)
         note = graph.note(node)
         if note is not NO_NOTE:

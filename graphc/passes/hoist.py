@@ -164,11 +164,17 @@ class _Hoister:
                 )
             case "concat":
                 parts = [
-                    value if moves else b.op("broadcast_to", value, shape=(trips, *value.shape)) for value, moves in values
+                    value if moves else b.op("broadcast_to", value, shape=(trips, *value.shape))
+                    for value, moves in values
                 ]
                 return b.op("concat", *parts, axis=attrs["axis"] + 1)
             case "sum" | "max" | "min":
-                return b.op(node.op.name, values[0][0], axes=tuple(axis + 1 for axis in attrs["axes"]), keepdims=attrs["keepdims"])
+                return b.op(
+                    node.op.name,
+                    values[0][0],
+                    axes=tuple(axis + 1 for axis in attrs["axes"]),
+                    keepdims=attrs["keepdims"],
+                )
             case _:
                 return b.make(node.op, [_aligned(b, v, node.rank + 1) if moves else v for v, moves in values], attrs)
 

@@ -13,7 +13,6 @@ from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import post_order, reachable, users
 from graphc.ir.types import TensorType
 
-
 AfterLoop = Callable[[Mapping[Node, Node]], None]
 """Called once the new loop stands, with the table value in the body → its stacked result."""
 
@@ -114,8 +113,14 @@ class LoopParts:
 
     def prune(self) -> None:
         """Drop stacks that nobody reads, and carries that feed only themselves."""
-        self.stacks = [s for s in self.stacks if s.result is None or (s.result in self.used and s.result not in self.replaced)]
-        needed = {c.inner for c in self.carries if c.result is None or (c.result in self.used and c.result not in self.replaced)}
+        self.stacks = [
+            s for s in self.stacks if s.result is None or (s.result in self.used and s.result not in self.replaced)
+        ]
+        needed = {
+            c.inner
+            for c in self.carries
+            if c.result is None or (c.result in self.used and c.result not in self.replaced)
+        }
         while True:
             roots = [s.value for s in self.stacks] + [c.following for c in self.carries if c.inner in needed]
             live = reachable(roots)
@@ -209,9 +214,7 @@ def edit_loops(graph: Graph, edit: LoopEdit) -> Graph:
                 if after is not False:
                     results[node] = finished = parts.build(b)
                     if callable(after):
-                        stacked = {
-                            s.value: parts.made[len(parts.carries) + i] for i, s in enumerate(parts.stacks)
-                        }
+                        stacked = {s.value: parts.made[len(parts.carries) + i] for i, s in enumerate(parts.stacks)}
                         after(stacked)
                         finished.update(parts.replaced)
                     continue
@@ -237,5 +240,7 @@ def whole_sequence(b: Builder, part: SequencePart, trips: int) -> Node:
     if (low, stride, trips) != (0, 1, whole.shape[0]):
         rest = whole.shape[1:]
         stop = low + (trips - 1) * stride + 1
-        whole = b.op("slice", whole, starts=(low, *(0,) * len(rest)), stops=(stop, *rest), steps=(stride, *(1,) * len(rest)))
+        whole = b.op(
+            "slice", whole, starts=(low, *(0,) * len(rest)), stops=(stop, *rest), steps=(stride, *(1,) * len(rest))
+        )
     return b.op("flip", whole, axes=(0,)) if part.step < 0 else whole

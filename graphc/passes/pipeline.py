@@ -78,7 +78,11 @@ def run_pipeline(
     for name in (*disable, *(only or ()), *([until] if until else ())):
         if name not in pass_names():
             close = nearest(name, pass_names())
-            raise GraphcValueError("E106", f"no pass is called {name!r}", hint=f"did you mean {close}?" if close else f"there are {', '.join(pass_names())}")
+            raise GraphcValueError(
+                "E106",
+                f"no pass is called {name!r}",
+                hint=f"did you mean {close}?" if close else f"there are {', '.join(pass_names())}",
+            )
     if check:
         verify(graph)
     for step, _reason in PIPELINE:
@@ -92,6 +96,8 @@ def run_pipeline(
         if check and changed is not graph:
             verify(changed)
         if observer is not None:
-            observer(PassReport(step.name, node_count(graph), node_count(changed), seconds, changed, changed is not graph))
+            observer(
+                PassReport(step.name, node_count(graph), node_count(changed), seconds, changed, changed is not graph)
+            )
         graph = changed
     return graph

@@ -216,9 +216,11 @@ class _Roller:
             if row in plan.sequenced:
                 values[row] = resolve(plan.sequenced[row], node)
                 continue
-            arguments = [resolve(element, operand) for element, operand in zip(plan.elements[row], node.inputs, strict=True)]
+            arguments = [
+                resolve(element, operand) for element, operand in zip(plan.elements[row], node.inputs, strict=True)
+            ]
             values[row] = body.make(node.op, arguments, node.attrs)
-            note = self.graph.note(rows[row])
+            note = self.graph.note(node)
             if note is not NO_NOTE:
                 notes[values[row]] = _step_note(note)
         next_values = [table[c.previous] if c.previous is not None else values[c.row] for c in plan.carries]
@@ -232,8 +234,12 @@ class _Roller:
             body_input(0, ("final", row), filler, rows[row])
             next_values.append(values[row])
         stacks = sorted(stacked)
-        outputs = [(f"c{i}", v) for i, v in enumerate(next_values)] + [(f"y{i}", values[row]) for i, row in enumerate(stacks)]
-        region = Graph.make("body", [trip_input, *inputs[0], *inputs[1], *inputs[2]], outputs, builder=body, notes=notes)
+        outputs = [(f"c{i}", v) for i, v in enumerate(next_values)] + [
+            (f"y{i}", values[row]) for i, row in enumerate(stacks)
+        ]
+        region = Graph.make(
+            "body", [trip_input, *inputs[0], *inputs[1], *inputs[2]], outputs, builder=body, notes=notes
+        )
         b = self.builder
         with b.noted(_step_note(self.graph.note(rows[0])), self.graph.note(rows[0]).role):
             loop = b.make(
@@ -274,7 +280,11 @@ def _runs(members: Sequence[tuple[int, int, int] | None]) -> list[tuple[int, int
         if here is not None:
             for direction in (1, -1):
                 count = 1
-                while position + count < len(members) and members[position + count] == (here[0], here[1] + direction * count, here[2]):
+                while position + count < len(members) and members[position + count] == (
+                    here[0],
+                    here[1] + direction * count,
+                    here[2],
+                ):
                     count += 1
                 if count > length:
                     length, step = count, direction
@@ -285,4 +295,6 @@ def _runs(members: Sequence[tuple[int, int, int] | None]) -> list[tuple[int, int
 
 def _step_note(note: Note) -> Note:
     """A note for what happens at every step: without the layer's ``step t`` part."""
-    return Note(note.locations, tuple(part for part in note.scope if not part.startswith("step ")), note.role, note.name)
+    return Note(
+        note.locations, tuple(part for part in note.scope if not part.startswith("step ")), note.role, note.name
+    )

@@ -167,7 +167,11 @@ def _spans(columns: Columns, candidate: Candidate, minimum_trips: int, minimum_n
             low = max(candidate.start, first.start - first.period)
             shift = (first.start + rotation - low) % first.period
             turned = Candidate(low + shift, candidate.stop, first.period)
-            options = [s for s in _constant_stretches(columns, turned, minimum_trips) if s.start < first.stop and s.stop > first.start]
+            options = [
+                s
+                for s in _constant_stretches(columns, turned, minimum_trips)
+                if s.start < first.stop and s.stop > first.start
+            ]
             span = max(options, key=lambda s: s.trips, default=first)
         if span.period * span.trips >= minimum_nodes:
             result.append(span)

@@ -45,7 +45,6 @@ class Simplify(Pass):
             graph = changed
         return graph
 
-
     def _apply(self, b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
         """The result of the first rule that applies at a node with these inputs, and of the rules that apply to that."""
         result: Node | None = None
@@ -192,7 +191,12 @@ def _cast(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
     (x,) = inputs
     if x.dtype is node.dtype:
         return x
-    if x.op.name == "cast" and x.dtype.is_float and x.inputs[0].dtype.is_float and x.dtype.bits > x.inputs[0].dtype.bits:
+    if (
+        x.op.name == "cast"
+        and x.dtype.is_float
+        and x.inputs[0].dtype.is_float
+        and x.dtype.bits > x.inputs[0].dtype.bits
+    ):
         return b.op("cast", x.inputs[0], dtype=node.dtype)
     return None
 

@@ -56,7 +56,7 @@ def _plans(
     deepest = max((len(_layers(graph, node)) for node in drawn), default=0)
     for depth in range(deepest, 0, -1):
         merged = _merged_layers(graph, drawn, depth, frames)
-        remark = "Layers are drawn as one box each, to stay within the limit of {:,} boxes.".format(limit)
+        remark = f"Layers are drawn as one box each, to stay within the limit of {limit:,} boxes."
         yield Plan(repeats, roles, merged, frames), [*_repeat_remarks(repeats), remark], limit
     keep = limit
     for round_ in range(_ROUNDS):

@@ -117,7 +117,7 @@ def _edge_attributes(edge: Edge) -> str:
     if edge.back:
         parts.append("constraint=false")
     if edge.label:
-        parts.append(f"label=<{_text(edge.label, _LINE_LENGTH)}>")
+        parts.append(f"label=<&#160;{_text(edge.label, _LINE_LENGTH)}>")
     return f" [{', '.join(parts)}]" if parts else ""
 
 

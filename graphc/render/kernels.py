@@ -15,6 +15,8 @@ from graphc.render.picture import Canvas, ClusterPath, Picture
 
 _BODY_LINES = 60
 _SHARED_ABOVE = 6
+_NEAR = 8
+"""Boxes between writer and reader above which the reader names the value instead of drawing a long edge."""
 
 
 def draw_entry(program: Program, entry: Entry, title: str, *, limit: int = 2000) -> Picture:
@@ -72,6 +74,7 @@ class _EntryDrawing:
         self.loops: list[_OpenLoop] = []
         self.writers: dict[int, dict[Ref, str]] = {}
         self.sources: dict[int, str] = {}
+        self.named: dict[tuple[int | None, str, int], str] = {}
         self.calls = Counter(step.kernel for step, end, _ in walk(entry.steps) if isinstance(step, Call) and not end)
         self.readers: Counter[int] = Counter()
         for step, _, _ in walk(entry.steps):
@@ -156,7 +159,7 @@ class _EntryDrawing:
             "source": clipped(place_text(step.location), 400) if step.location is not None else "",
             "body": [clipped(line, 160) for line in text[:_BODY_LINES]],
         }
-        note = step.note if step.note and step.note not in kernel.name else ""
+        note = "" if step.note == "fused" or step.note in kernel.name else step.note
         lines = [clipped(note), domain, f"one of {calls} calls" if calls > 1 else ""]
         return self.canvas.box("kernel", kernel.name, lines, cluster, {k: v for k, v in details.items() if v})
 
@@ -168,11 +171,26 @@ class _EntryDrawing:
             exact = writers.get(ref)
             for writer in dict.fromkeys([exact] if exact is not None else writers.values()):
                 if writer != box:
-                    self.canvas.edge(writer, box, self._buffer_text(ref.buffer))
+                    self._connect(writer, box, ref.buffer, cluster)
             return
         buffer = self.entry.buffers[ref.buffer]
         if buffer.kind in ("input", "state", "constant"):
             self.canvas.edge(self._source(ref.buffer, cluster), box, self._size_text(buffer))
+
+    def _connect(self, writer: str, reader: str, buffer: int, cluster: int | None) -> None:
+        home = self.canvas.cluster_of(writer)
+        between_loops = home is not None and cluster is not None and home != cluster
+        if not between_loops and int(reader[1:]) - int(writer[1:]) <= _NEAR:
+            self.canvas.edge(writer, reader, self._buffer_text(buffer))
+            return
+        key = (cluster, writer, buffer)
+        known = self.named.get(key)
+        if known is None or int(reader[1:]) - int(known[1:]) > _NEAR:
+            named = self.entry.buffers[buffer]
+            title = f"{self.canvas.tag(writer)} {clipped(named.name, 24)}"
+            known = self.canvas.box("buffer", title, [], cluster, {**self._buffer_details(named), "refers to": writer})
+            self.named[key] = known
+        self.canvas.edge(known, reader, self._size_text(self.entry.buffers[buffer]))
 
     def _write(self, ref: Ref, box: str) -> None:
         self.writers.setdefault(ref.buffer, {})[ref] = box

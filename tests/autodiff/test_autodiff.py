@@ -1,8 +1,9 @@
 """Reverse and forward mode as graph functions: against finite differences, of any order, and the shape of what they build."""
 
-import graphc.ops  # noqa: F401
 import numpy as np
 import pytest
+
+import graphc.ops  # noqa: F401
 from graphc.autodiff.forward import jvp
 from graphc.autodiff.reverse import gradient, vjp
 from graphc.errors import GraphcTypeError, GraphcValueError
@@ -12,7 +13,6 @@ from graphc.ir.interp import evaluate
 from graphc.ir.node import Node
 from graphc.ir.types import float32, float64, int64, tensor_type
 from graphc.passes.pipeline import run_pipeline
-
 from tests.cells import CELLS, lstm
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+
 from graphc.autodiff.forward import jvp
 from graphc.autodiff.reverse import vjp
 from graphc.ir.builder import Builder
@@ -21,7 +22,6 @@ from graphc.ir.op import OpDef, registered_ops
 from graphc.ir.rewrite import inline
 from graphc.ir.types import float64
 from graphc.ir.verify import verify
-
 from tests.optable import Array, Cell, cells
 
 STEP = 2e-3

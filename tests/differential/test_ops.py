@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+
 from graphc.errors import GraphcError
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module
 from graphc.ir.op import registered_ops
 from graphc.ir.verify import verify
-
 from tests.backends_under_test import BACKENDS, compiled
 from tests.optable import Array, Cell, cells, rows
 

@@ -2,9 +2,10 @@
 
 import gc
 
-import graphc.ops  # noqa: F401
 import numpy as np
 import pytest
+
+import graphc.ops  # noqa: F401
 from graphc.errors import GraphcValueError, VerificationError
 from graphc.ir.bind import bind_dimensions
 from graphc.ir.builder import Builder
@@ -18,7 +19,6 @@ from graphc.ir.rewrite import rewrite
 from graphc.ir.state import State
 from graphc.ir.types import float32, float64, int32, tensor_type
 from graphc.ir.verify import verify
-
 from tests.cells import CELLS, lstm
 
 F3 = tensor_type(float32, (3,))
@@ -128,7 +128,10 @@ def test_text_form_round_trips(cell: str) -> None:
         ('graph "f" { output "y" = %0 }', "defined above"),
         ('graph "f" { %0 = sum() : float32[] }', "takes 1 inputs"),
         ("@", "unexpected text"),
-        ('graph "f" { %0 = input(name="x", dtype=float32, shape=' + "(" * 100 + "3" + ")" * 100 + ") : float32[3] }", "nested"),
+        (
+            'graph "f" { %0 = input(name="x", dtype=float32, shape=' + "(" * 100 + "3" + ")" * 100 + ") : float32[3] }",
+            "nested",
+        ),
     ],
 )
 def test_text_that_is_no_graph(text: str, message: str) -> None:

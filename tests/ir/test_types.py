@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.ir.dim import divide_exact, parse_dim, product, symbol, to_sympy
 from graphc.ir.types import (
@@ -37,7 +38,15 @@ def test_types_pickle_to_themselves(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [("float32", float32), (np.float64, float64), (float, float32), (int, int64), (bool, bool_), (np.dtype("uint8"), uint8)]
+    ("given", "expected"),
+    [
+        ("float32", float32),
+        (np.float64, float64),
+        (float, float32),
+        (int, int64),
+        (bool, bool_),
+        (np.dtype("uint8"), uint8),
+    ],
 )
 def test_dtype_by_any_name(given: object, expected: object) -> None:
     assert dtype(given) is expected  # type: ignore[arg-type]
@@ -105,7 +114,10 @@ def test_symbols_form_polynomials() -> None:
     assert to_sympy(2 * t + 1).subs("time", 4).is_integer
 
 
-@pytest.mark.parametrize(("dim", "divisor", "expected"), [("6*b*t", "2*b", "3*t"), ("b + 1", "2", None), ("b*t + t", "t", "b + 1"), ("b", "t", None)])
+@pytest.mark.parametrize(
+    ("dim", "divisor", "expected"),
+    [("6*b*t", "2*b", "3*t"), ("b + 1", "2", None), ("b*t + t", "t", "b + 1"), ("b", "t", None)],
+)
 def test_exact_division(dim: str, divisor: str, expected: str | None) -> None:
     found = divide_exact(parse_dim(dim), parse_dim(divisor))
     assert found is (None if expected is None else parse_dim(expected))

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from graphc.ir.interp import evaluate
 from graphc.ir.op import registered_ops
 from graphc.ir.types import DType, float64, to_carrier
-
 from tests.differential.test_gradients import moving, reverse_graph, rng_of, seeded
 from tests.optable import Array, Cell, cells
 from tests.oracle.torch_ops import torch_functions

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from graphc.frontends import dsl
 from graphc.ir.graph import Graph
 from graphc.ir.interp import evaluate

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from graphc.errors import GraphcValueError
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
@@ -14,7 +15,6 @@ from graphc.passes.accumulate import Accumulate
 from graphc.passes.fuse import Fuse
 from graphc.passes.hoist import Hoist
 from graphc.passes.pipeline import PIPELINE, PassReport, pass_names, run_pipeline
-
 from tests.cells import CELLS, Maker, lstm
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.interp import evaluate
@@ -12,7 +13,6 @@ from graphc.passes.pipeline import run_pipeline
 from graphc.passes.roll import Roll
 from graphc.passes.simplify import Simplify
 from graphc.passes.unroll import Unroll
-
 from tests.cells import CELLS, Maker, lstm
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-import graphc.ops  # noqa: F401
 import numpy as np
 import pytest
+
+import graphc.ops  # noqa: F401
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.interp import evaluate
@@ -48,16 +49,26 @@ EXACT: dict[str, tuple[Build, list[str]]] = {
     "reshape of reshape": (lambda b, x: b.op("reshape", b.op("reshape", x, shape=(2, 4)), shape=(8,)), []),
     "slice of everything": (lambda b, x: b.op("slice", x, starts=(0,), stops=(8,), steps=(1,)), []),
     "slice of slice": (
-        lambda b, x: b.op("slice", b.op("slice", x, starts=(1,), stops=(8,), steps=(2,)), starts=(1,), stops=(4,), steps=(2,)),
+        lambda b, x: b.op(
+            "slice", b.op("slice", x, starts=(1,), stops=(8,), steps=(2,)), starts=(1,), stops=(4,), steps=(2,)
+        ),
         ["slice"],
     ),
     "index of stack": (lambda b, x: b.op("index", b.op("stack", b.op("abs", x), x, axis=0), axis=0, index=1), []),
-    "stack of every index": (lambda b, x: b.op("stack", *(b.op("index", x, axis=0, index=i) for i in range(8)), axis=0), []),
-    "concat of adjacent slices": (
-        lambda b, x: b.op("concat", *(b.op("slice", x, starts=(i,), stops=(i + 4,), steps=(1,)) for i in (0, 4)), axis=0),
+    "stack of every index": (
+        lambda b, x: b.op("stack", *(b.op("index", x, axis=0, index=i) for i in range(8)), axis=0),
         [],
     ),
-    "index of concat": (lambda b, x: b.op("index", b.op("concat", x, b.op("abs", x), axis=0), axis=0, index=11), ["abs", "index"]),
+    "concat of adjacent slices": (
+        lambda b, x: b.op(
+            "concat", *(b.op("slice", x, starts=(i,), stops=(i + 4,), steps=(1,)) for i in (0, 4)), axis=0
+        ),
+        [],
+    ),
+    "index of concat": (
+        lambda b, x: b.op("index", b.op("concat", x, b.op("abs", x), axis=0), axis=0, index=11),
+        ["abs", "index"],
+    ),
     "select on true": (lambda b, x: b.op("select", b.constant(True, bool_), x, b.op("abs", x)), []),
     "max over no axes": (lambda b, x: b.op("max", x, axes=(), keepdims=False), []),
     "cast to its own dtype": (lambda b, x: b.op("cast", x, dtype=x.dtype), []),

@@ -81,7 +81,7 @@ _UFUNCS: dict[str, Ufunc] = {
     "asinh": Ufunc("arcsinh"),
     "acosh": Ufunc("arccosh"),
     "atanh": Ufunc("arctanh"),
-    **{name: Ufunc(name) for name in "sqrt exp expm1 log log1p log2 log10 sin cos tan sinh cosh tanh".split()},
+    **{name: Ufunc(name) for name in ["sqrt", "exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "sinh", "cosh", "tanh"]},
 }
 
 _INTEGER_HELPERS = {"floor_divide": "_floor_divide", "remainder": "_remainder", "pow": "_integer_power"}

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 import numpy as np
 
 from graphc.autodiff.reverse import gradient
+from graphc.backends.numpy.emit import emit_module
 from graphc.errors import Location
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module
 from graphc.ir.node import Note
 from graphc.ir.state import State
 from graphc.ir.types import float32, int64, tensor_type
-from graphc.backends.numpy.emit import emit_module
 from graphc.passes.pipeline import run_pipeline
 
 
