@@ -96,7 +96,7 @@ def _open(path: str) -> IO[bytes]:
 
 
 def _load(file: IO[bytes], path: str) -> Any:
-    """An array, or an open archive.  The file is data from anywhere: what NumPy makes of it is an error of ours to word."""
+    """An array, or an open archive.  The file is data from anywhere, so NumPy may raise anything."""
     try:
         return np.load(file, allow_pickle=False)
     except MemoryError as fault:

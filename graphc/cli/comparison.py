@@ -157,8 +157,8 @@ def compare(what: str, got: Array, expected: Array, nudged: Array, element: DTyp
         noise = float(moved[np.isfinite(moved)].max(initial=0.0))
         error = np.abs(ours - theirs)
         same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-        relative = _RELATIVE[element]
-        allowed = relative * (np.abs(theirs) + scale) + _NOISE_FACTOR * noise + float(np.finfo(np.float32 if element is bfloat16 else element.carrier).tiny)
+        smallest = float(np.finfo(element.carrier).tiny)
+        allowed = _RELATIVE[element] * (np.abs(theirs) + scale) + _NOISE_FACTOR * noise + smallest
         # Where a nudge reaches an overflow or leaves one, either result is right.
         unstable = finite != np.isfinite(near)
         wrong = ~same & ~unstable & ~(error <= allowed)

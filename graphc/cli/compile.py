@@ -68,9 +68,8 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
         console.say(table(rows, header=("stage", "ms"), right=[1]))
     size = build.folder_size(path)
     numbers = build.parameter_count(compiled.module)
-    console.say(
-        f"{os.path.relpath(path)}: {plural(len(compiled.module.entries), 'entry point')}, {numbers:,} parameters, {readable_size(size)}"
-    )
+    entries = plural(len(compiled.module.entries), "entry point")
+    console.say(f"{os.path.relpath(path)}: {entries}, {plural(numbers, 'parameter')}, {readable_size(size)}")
     console.figures(
         {
             "artifact": path,

@@ -5,6 +5,7 @@ The modules of the verbs load when they are asked for, and what is heavy inside 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -110,8 +111,8 @@ def _reader_gone() -> int:
     try:
         # The interpreter flushes stdout once more when it ends; there it must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):  # stdout is no file of the system
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    except (OSError, ValueError):  # stdout is no file of the system's
+        sys.stdout = io.StringIO()
     return ExitCode.IO
 
 

@@ -80,7 +80,7 @@ class ModelFile:
             if settings:
                 raise GraphcValueError(
                     "E106",
-                    f"{self.name!r} in {self.path} is a model, not a function: it has no hyperparameter {settings[0][0]!r}",
+                    f"{self.path}: {self.name!r} is a model, not a function: it has no {settings[0][0]!r} to set",
                     hint="make it a function with keyword arguments",
                 )
             return self.target
@@ -181,7 +181,7 @@ class _NoInput(io.TextIOBase):
     def read(self, size: int | None = -1, /) -> str:
         self._refuse()
 
-    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+    def readline(self, size: int = -1, /) -> str:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -208,7 +208,7 @@ def _closed_stdin() -> Iterator[None]:
 
 
 def _swap_descriptor() -> int | None:
-    """Put /dev/null in the place of descriptor 0, and return a copy of what was there; None where it was closed already."""
+    """Put /dev/null in the place of descriptor 0, and return a copy of what was there; None where it is closed."""
     try:
         kept = os.dup(0)
     except OSError:

@@ -81,7 +81,7 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
         )
     if data.left_over:
         console.note(
-            f"{plural(data.left_over, 'example')} of {data.examples:,} after the last full batch of {data.size} are left out of each epoch"
+            f"each epoch leaves out {data.left_over} of {data.examples:,} examples: batches are of {data.size}"
         )
     check = Validation.of(arguments.validation, compiled) if arguments.validation is not None else None
 
@@ -128,8 +128,8 @@ class Training:
     def summary(self, data: Batches) -> str:
         """One line for people."""
         figures = self.history[-1] if self.history else {}
-        words = "interrupted after" if self.interrupted else "trained"
-        line = f"{words} {plural(len(self.history), 'epoch')}, {plural(self.steps, 'step')} of {data.size} in {self.seconds:.1f} s"
+        words = "interrupted in epoch" if self.interrupted else "trained, epochs:"
+        line = f"{words} {len(self.history)}, {plural(self.steps, 'step')} of {data.size} in {self.seconds:.1f} s"
         return f"{line}: {describe(figures)}" if figures else line
 
 
@@ -170,7 +170,7 @@ class Validation:
             raise GraphcValueError(
                 "E448",
                 "--validation: nothing can be measured",
-                hint="the model needs an entry point loss with one output, or predict with a score for each class of an integer input",
+                hint="it takes an entry point loss with one output, or predict with a score for each class of an input",
             )
         scores = None
         if predict is not None and label is not None:

@@ -53,31 +53,42 @@ class Fuse(Pass):
         return map_regions(graph, self._run_region)
 
     def _run_region(self, graph: Graph) -> Graph:
-        groups = self._groups(graph)
+        groups = _Grouper(graph, self.cap).run()
         if all(len(group.members) < 2 for group in groups.values()):
             return graph
         return _Emitter(graph, groups).emit()
 
-    def _groups(self, graph: Graph) -> dict[Node, _Group]:
-        readers = users(graph.nodes)
-        roots = set(graph.roots)
-        level: dict[Node, int] = {}
-        groups: dict[Node, _Group] = {}
-        for node in graph.nodes:
-            inputs_level = max((level[operand] for operand in node.inputs), default=0)
+
+class _Grouper:
+    """Forms the groups of one graph in one walk."""
+
+    def __init__(self, graph: Graph, cap: int) -> None:
+        self.graph = graph
+        self.cap = cap
+        self.readers = users(graph.nodes)
+        self.roots = set(graph.roots)
+        self.position = {node: index for index, node in enumerate(graph.nodes)}
+        self.level: dict[Node, int] = {}
+        self.groups: dict[Node, _Group] = {}
+
+    def run(self) -> dict[Node, _Group]:
+        """Node → its group; nodes that are no part of any kernel's body have none."""
+        level, groups = self.level, self.groups
+        for node in self.graph.nodes:
+            below = max((level[operand] for operand in node.inputs), default=0)
             if not isinstance(node.type, TensorType) or not node.type.is_static:
-                level[node] = inputs_level + 1
+                level[node] = below + 1
                 continue
             if node.op.kind is OpKind.POINTWISE:
-                group = self._group_for(node, groups, level)
+                group = self._group_for(node, below)
             elif node.op.name in _ANCHORS:
-                group = self._group_for_anchor(node, groups, readers, roots)
+                group = self._group_for_anchor(node)
             else:
                 # Sources are there from the start; views cost nothing and add no level of their own.
-                level[node] = inputs_level if node.op.kind in (OpKind.SOURCE, OpKind.MOVEMENT) else inputs_level + 1
+                level[node] = below if node.op.kind in (OpKind.SOURCE, OpKind.MOVEMENT) else below + 1
                 continue
             if group is None:
-                group = _Group(inputs_level + 1, node.type.shape)
+                group = _Group(below + 1, node.type.shape)
             group.members.append(node)
             if node.op.name in _ANCHORS:
                 group.anchored, group.shape = True, node.type.shape
@@ -85,29 +96,44 @@ class Fuse(Pass):
             level[node] = group.level
         return groups
 
-    def _group_for(self, node: Node, groups: dict[Node, _Group], level: dict[Node, int]) -> _Group | None:
-        candidates = dict.fromkeys(groups[operand] for operand in node.inputs if operand in groups)
-        best: _Group | None = None
-        for group in candidates:
-            if group.shape != node.shape or len(group.members) >= self.cap:
-                continue
-            outside = (level[operand] for operand in node.inputs if groups.get(operand) is not group)
-            if all(other < group.level for other in outside) and (best is None or group.level > best.level):
-                best = group
-        return best
+    def _group_for(self, node: Node, top: int) -> _Group | None:
+        """The group that a pointwise node joins: of level ``top``, the highest among its inputs, merged from all of that level.
 
-    def _group_for_anchor(
-        self, node: Node, groups: dict[Node, _Group], readers: dict[Node, list[Node]], roots: set[Node]
-    ) -> _Group | None:
+        Two groups of one level cannot depend on each other, so a node that reads both makes them one (the gates of a cell, say).
+        """
+        joined: dict[int, _Group] = {}
+        for operand in node.inputs:
+            if self.level[operand] < top:
+                continue
+            group = self.groups.get(operand)
+            if group is None or group.level != top or group.shape != node.shape:
+                return None
+            joined[id(group)] = group
+        if sum(group.anchored for group in joined.values()) > 1:
+            return None
+        if not joined or sum(len(group.members) for group in joined.values()) >= self.cap:
+            return None
+        largest = max(joined.values(), key=lambda group: len(group.members))
+        for group in joined.values():
+            if group is not largest:
+                largest.members.extend(group.members)
+                largest.anchored |= group.anchored
+                self.groups.update(dict.fromkeys(group.members, largest))
+        if len(joined) > 1:
+            largest.members.sort(key=self.position.__getitem__)
+        return largest
+
+    def _group_for_anchor(self, node: Node) -> _Group | None:
         """A reduction takes the pointwise group it reads as prologue if nobody else reads that group."""
         if node.op.name not in _REDUCTIONS:
             return None
-        group = groups.get(node.inputs[0])
+        group = self.groups.get(node.inputs[0])
         if group is None or group.anchored or group.shape != node.inputs[0].shape or len(group.members) >= self.cap:
             return None
         inside = {*group.members, node}
         closed = all(
-            member not in roots and all(reader in inside for reader in readers[member]) for member in group.members
+            member not in self.roots and all(reader in inside for reader in self.readers[member])
+            for member in group.members
         )
         return group if closed else None
 

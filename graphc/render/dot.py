@@ -113,7 +113,7 @@ def _edge_attributes(edge: Edge) -> str:
     if edge.kind == "carry":
         parts.append(f'style=dashed, color="{CARRY}", fontcolor="{CARRY}"')
     elif edge.kind == "order":
-        parts.append("style=dotted")
+        parts.append("style=invis")
     if edge.back:
         parts.append("constraint=false")
     if edge.label:

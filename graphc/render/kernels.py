@@ -15,7 +15,9 @@ from graphc.render.picture import Canvas, ClusterPath, Picture
 
 _BODY_LINES = 60
 _SHARED_ABOVE = 6
-_NEAR = 8
+_ABREAST = 3
+"""Steps that may stand side by side: a step is drawn below the one that runs this many before it, so that time goes down."""
+_NEAR = 14
 """Boxes between writer and reader above which the reader names the value instead of drawing a long edge."""
 
 
@@ -74,6 +76,7 @@ class _EntryDrawing:
         self.loops: list[_OpenLoop] = []
         self.writers: dict[int, dict[Ref, str]] = {}
         self.sources: dict[int, str] = {}
+        self.order: list[str] = []
         self.named: dict[tuple[int | None, str, int], str] = {}
         self.calls = Counter(step.kernel for step, end, _ in walk(entry.steps) if isinstance(step, Call) and not end)
         self.readers: Counter[int] = Counter()
@@ -137,6 +140,9 @@ class _EntryDrawing:
                 self._write(access.ref, box)
         for loop in self.loops:
             loop.clock += 1
+        if len(self.order) >= _ABREAST:
+            self.canvas.edge(self.order[-_ABREAST], box, "", "order")
+        self.order.append(box)
 
     def _copy_box(self, step: Copy, cluster: int | None) -> str:
         details = {"copy": f"{step.size} elements", "from": self._pointer(step.source), "to": self._pointer(step.target)}

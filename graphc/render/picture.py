@@ -34,7 +34,14 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A value on its way: ``kind`` is ``data``, ``carry`` (into a later step) or ``order``; it carries no rank where ``back``."""
+    """A value on its way.
+
+    Attributes:
+        source, target: keys of boxes.
+        label: shape or size.
+        kind: ``data``, ``carry`` (into a later step), or ``order``: not seen, it only puts the target below the source.
+        back: it may point upwards.
+    """
 
     source: str
     target: str
