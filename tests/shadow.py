@@ -14,8 +14,9 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
 from graphc.ir.traverse import last_use
-from graphc.ir.types import DType, TensorType, TupleType, float32, float64, to_carrier
+from graphc.ir.types import DType, TensorType, TupleType, float32, float64, from_carrier, round_to, to_carrier
 
+from tests.backends_under_test import Result
 from tests.optable import EPSILON, SMALLEST, Array
 
 SAMPLES = 4
@@ -155,7 +156,34 @@ def allowed_errors(graph: Graph, inputs: Sequence[Array], states: Mapping[str, A
     return found
 
 
-def decisions_agree(graph: Graph, own: Mapping[Node, Any], inputs: Sequence[Array], states: Mapping[str, Array] | None = None) -> bool:
-    """Whether every value that is not floating-point is the same in float64 as in the graph's own dtypes."""
-    exact = Shadow().evaluate(graph, inputs, states)
-    return all(np.array_equal(value, own[node]) for node, value in exact.items() if not node.dtype.is_float)
+
+def disagreement(graph: Graph, got: Result, expected: Result, allowed: Mapping[Node, Array]) -> str | None:
+    """In words, where two runs of an entry point differ by more than ``allowed``, or None."""
+    named = [("output", name, node, got[0], expected[0]) for name, node in graph.outputs]
+    named += [("state", variable.attrs["state"].name, node, got[1], expected[1]) for variable, node in graph.updates]
+    for kind, name, node, left, right in named:
+        if left[name].shape != right[name].shape or left[name].dtype != right[name].dtype:
+            return f"{kind} {name}: {left[name].dtype}{left[name].shape} instead of {right[name].dtype}{right[name].shape}"
+        value, wanted = to_carrier(left[name], node.dtype), to_carrier(right[name], node.dtype)
+        if not node.dtype.is_float:
+            wrong = value != wanted
+        else:
+            error = np.abs(value.astype(np.float64) - wanted.astype(np.float64))
+            wrong = ~(error <= 2 * allowed[node])
+        if np.any(wrong):
+            place = tuple(int(i) for i in np.argwhere(np.atleast_1d(wrong))[0])[: value.ndim]
+            bound = f", {error[place]:.3g} apart, {2 * allowed[node][place]:.3g} allowed" if node.dtype.is_float else ""
+            return f"{kind} {name} {node!r}: {np.sum(wrong)} of {value.size} differ, first at {place}: {value[place]!r} instead of {wanted[place]!r}{bound}"
+    return None
+
+
+def shadow_result(graph: Graph, inputs: Sequence[Array], states: Mapping[str, Array] | None = None) -> Result:
+    """What :class:`Shadow` gives, rounded once to the dtypes of the results."""
+    values = Shadow().evaluate(graph, inputs, states)
+
+    def rounded(node: Node) -> Array:
+        value = values[node]
+        return from_carrier(round_to(value.astype(node.dtype.compute), node.dtype) if node.dtype.is_float else value, node.dtype)
+
+    outputs = {name: rounded(node) for name, node in graph.outputs}
+    return outputs, {variable.attrs["state"].name: rounded(node) for variable, node in graph.updates}

@@ -51,7 +51,9 @@ class Docstring:
 Item = ast.stmt | Comment | Blank | Block | Docstring
 
 
-def function(name: str, parameters: Sequence[str], defaults: Sequence[ast.expr] = (), docstring: str | None = None) -> Block:
+def function(
+    name: str, parameters: Sequence[str], defaults: Sequence[ast.expr] = (), docstring: str | None = None
+) -> Block:
     """``def name(parameters): ...``; the defaults belong to the last parameters."""
     arguments = ast.arguments(
         posonlyargs=[],

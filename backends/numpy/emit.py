@@ -19,8 +19,9 @@ ENTRY_POINTS = "ENTRY_POINTS"
 def emit_module(module: Module) -> str:
     """A standalone Python module that computes what ``module`` means and imports nothing but numpy.
 
-    Every entry point is a function of its inputs and ``parameters``, the state variables by name, which it updates in place.  It returns the
-    output as an array, or several as a dictionary by name.  A bfloat16 array goes in and out as its bits in ``uint16``.
+    Every entry point is a function of its inputs and ``parameters``, the state variables by name, which it updates in
+    place.  It returns the output as an array, or several as a dictionary by name.  A bfloat16 array goes in and out as
+    its bits in ``uint16``.
 
     Raises:
         UnsupportedOp: an op has neither a rule nor a decomposition (E333).

@@ -12,7 +12,7 @@ from graphc.backends.numpy.module import ModuleScope
 from graphc.backends.numpy.names import NamePool, identifier
 from graphc.backends.numpy.plan import RegionPlan, Storage, Variable, plan_region
 from graphc.backends.numpy.prepare import prepare
-from graphc.backends.numpy.region import RegionWriter, hints_of
+from graphc.backends.numpy.region import RegionWriter
 from graphc.backends.numpy.split import split_function
 from graphc.backends.numpy.syntax import (
     ELLIPSIS,
@@ -26,6 +26,7 @@ from graphc.backends.numpy.syntax import (
     subscript,
     variable,
 )
+from graphc.backends.numpy.wording import hints_of
 from graphc.errors import GraphcValueError
 from graphc.ir.dim import Poly
 from graphc.ir.graph import Graph
@@ -103,7 +104,9 @@ class _FunctionWriter:
 
     def _docstring(self) -> str:
         """Types of arguments and results."""
-        inputs = ", ".join(f"{name}: {node.type!r}" for name, node in zip(self.arguments, self.graph.inputs, strict=True))
+        inputs = ", ".join(
+            f"{name}: {node.type!r}" for name, node in zip(self.arguments, self.graph.inputs, strict=True)
+        )
         outputs = ", ".join(f"{name}: {node.type!r}" for name, node in self.graph.outputs)
         return f"({inputs}) -> {outputs or 'nothing'}"
 
@@ -140,14 +143,18 @@ class _FunctionWriter:
         items: list[Item] = []
         for symbol in self.region.symbols_read:
             for name, node in zip(self.arguments, self.graph.inputs, strict=True):
-                axis = next((i for i, dim in enumerate(node.shape) if isinstance(dim, Poly) and str(dim) == symbol), None)
+                axis = next(
+                    (i for i, dim in enumerate(node.shape) if isinstance(dim, Poly) and str(dim) == symbol), None
+                )
                 if axis is not None:
                     size = subscript(attribute(variable(name), "shape"), literal(axis))
                     items.append(assign(self.region.symbols[symbol], size))
                     break
             else:
                 raise GraphcValueError(
-                    "E340", f"no argument of {self.graph.name!r} has the dimension {symbol!r}", hint=f"bind it: --dim {symbol}=32"
+                    "E340",
+                    f"no argument of {self.graph.name!r} has the dimension {symbol!r}",
+                    hint=f"bind it: --dim {symbol}=32",
                 )
         return items
 

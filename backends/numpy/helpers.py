@@ -1,7 +1,7 @@
 """Functions that generated modules carry with them, where NumPy alone does not mean what an op means.
 
-They are ordinary, tested Python.  ``library`` copies those that a module calls into it, without type annotations; so they use nothing but numpy,
-builtins and each other, and explain themselves in docstrings, which a copy keeps.
+They are ordinary, tested Python.  ``library`` copies those that a module calls into it, without type annotations; so
+they use nothing but numpy, builtins and each other, and explain themselves in docstrings, which a copy keeps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def _from_bfloat16(bits: Array) -> Array:
 
 def _to_bfloat16(x: Array) -> Array:
     """The bits of bfloat16 values, as uint16."""
-    return (np.ascontiguousarray(x, dtype=np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16).reshape(np.shape(x))
+    bits = np.ascontiguousarray(x, dtype=np.float32).view(np.uint32)
+    return (bits >> np.uint32(16)).astype(np.uint16).reshape(np.shape(x))
 
 
 def _to_integer(x: Array, dtype: Any) -> Array:
@@ -96,16 +97,35 @@ def _sigmoid(x: Array) -> Array:
 def _erf(x: Array) -> Array:
     """The error function to about 1e-15.
 
-    Near 0 the series erf(x) = 2 x exp(-x²) / sqrt(pi) * sum of (2 x²)**n / (1 * 3 * ... * (2 n + 1)); elsewhere 1 - erfc(x), where
-    (x + 3) exp(x²) erfc(x) is a Chebyshev expansion in (x - 3) / (x + 3).
+    Near 0 the series erf(x) = 2 x exp(-x²) / sqrt(pi) * sum of (2 x²)**n / (1 * 3 * ... * (2 n + 1)); elsewhere
+    1 - erfc(x), where (x + 3) exp(x²) erfc(x) is a Chebyshev expansion in (x - 3) / (x + 3).
     """
     coefficients = (
-        (2.826876447961744, -1.1314768490746974, 0.35410810034248635, -0.08508704009908545, 0.014615273272816639)
-        + (-0.0013795571636296329, -6.429066714315945e-05, 3.9043421097724045e-05, -2.642785074856054e-06)
-        + (-8.239440143910853e-07, 1.3247975697671355e-07, 1.919522515672645e-08, -5.030507163745393e-09)
-        + (-5.842006410267007e-10, 1.8742323910408168e-10, 2.4373672656733487e-11, -6.990943839667697e-12)
-        + (-1.2573115617676e-12, 2.458000580643909e-13, 7.005741632378779e-14, -6.732775694749609e-15)
-        + (-3.843430589415152e-15, 3.3163748896188907e-18, 1.9337385406947118e-16, 1.957552792661546e-17)
+        2.826876447961744,
+        -1.1314768490746974,
+        0.35410810034248635,
+        -0.08508704009908545,
+        0.014615273272816639,
+        -0.0013795571636296329,
+        -6.429066714315945e-05,
+        3.9043421097724045e-05,
+        -2.642785074856054e-06,
+        -8.239440143910853e-07,
+        1.3247975697671355e-07,
+        1.919522515672645e-08,
+        -5.030507163745393e-09,
+        -5.842006410267007e-10,
+        1.8742323910408168e-10,
+        2.4373672656733487e-11,
+        -6.990943839667697e-12,
+        -1.2573115617676e-12,
+        2.458000580643909e-13,
+        7.005741632378779e-14,
+        -6.732775694749609e-15,
+        -3.843430589415152e-15,
+        3.3163748896188907e-18,
+        1.9337385406947118e-16,
+        1.957552792661546e-17,
     )
     value = np.asarray(x, dtype=np.float64)
     size = np.minimum(np.abs(value), 6.0)
@@ -167,19 +187,21 @@ def _reduce_windows(function: Any, windows: Array, count: int) -> Array:
     return total
 
 
-def _fold_patches(windows: Array, axes: Sequence[int], strides: Sequence[int], dilation: Sequence[int], shape: Sequence[int]) -> Array:
-    """The transpose of sliding windows: every window is added to where it was taken from, one offset in it at a time."""
+def _fold_patches(
+    windows: Array, axes: Sequence[int], strides: Sequence[int], dilation: Sequence[int], shape: Sequence[int]
+) -> Array:
+    """The transpose of sliding windows: each is added to where it was taken from, one offset in it at a time."""
     total = np.zeros(shape, windows.dtype)
     for offset in np.ndindex(windows.shape[len(shape) :]):
         place = [slice(None)] * len(shape)
-        for tap, axis, stride, gap in zip(offset, axes, strides, dilation):
+        for tap, axis, stride, gap in zip(offset, axes, strides, dilation, strict=True):
             place[axis] = slice(tap * gap, tap * gap + (windows.shape[axis] - 1) * stride + 1, stride)
         total[tuple(place)] += windows[(..., *offset)]
     return total
 
 
 def _philox(counter: Sequence[Any], key: Sequence[int]) -> list[Array]:
-    """Philox 4x32-10 (Salmon, Moraes, Dror and Shaw, 2011): four random words for four counter words and two key words."""
+    """Philox 4x32-10 (Salmon, Moraes, Dror and Shaw, 2011): four random words for four counter words and a key."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     a, b, c, d = (np.asarray(word, dtype=np.uint64) & low for word in counter)
     first_key, second_key = key

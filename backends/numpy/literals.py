@@ -1,4 +1,4 @@
-"""Constants in source text: scalars as short literals, arrays as module-level values; every one gives back the same bits."""
+"""Constants in source text: scalars as short literals, arrays as module-level values, all with the same bits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def short_number(value: Any) -> float | int | bool:
     number: float | int | bool = value.item()
     if value.dtype != np.float32 or not math.isfinite(number):
         return number
-    # The shortest text of the narrow type, read as a double and rounded once more, could in principle be off: then all digits.
+    # The shortest text of the narrow type, read as a double and rounded once more, could be off: then all digits.
     short = float(str(value))
     return short if value.dtype.type(short) == value else number
 

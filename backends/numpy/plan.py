@@ -1,7 +1,8 @@
-"""What is decided about a region before a line is written: what is inlined, how long names live, which results go into dead operands.
+"""Decisions about a region before a line is written: what is inlined, how long names live, what goes into dead operands.
 
-A *variable* is a name in the generated function; a *storage* is the memory behind it.  Views have variables of their own over the storage of what
-they look at.  A storage may be overwritten only if this function made it and nothing reads it afterwards, under any name.
+A *variable* is a name in the generated function; a *storage* is the memory behind it.  Views have variables of their own
+over the storage of what they look at.  A storage may be overwritten only if this function made it and nothing reads it
+afterwards, under any name.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ class RegionPlan:
     expiring: dict[int, list[Variable]] = field(default_factory=dict)
 
 
-def plan_region(graph: Graph, kept: Iterable[Node], owned_inputs: Iterable[Node] = (), at_end: Iterable[Node] = ()) -> RegionPlan:
+def plan_region(
+    graph: Graph, kept: Iterable[Node], owned_inputs: Iterable[Node] = (), at_end: Iterable[Node] = ()
+) -> RegionPlan:
     """Plan a region.
 
     Args:
@@ -284,7 +287,8 @@ class _Planner:
     ) -> tuple[RegionPlan, set[int]]:
         """Plan the body with as many carries its own as can be.
 
-        ``own``, the carries that start in memory of their own, is cut down to those whose next value is again memory of their own at every step.
+        ``own``, the carries that start in memory of their own, is cut down to those whose next value is again memory of
+        their own at every step.
 
         Returns:
             The plan, and the carries whose next value is such memory.
@@ -295,7 +299,12 @@ class _Planner:
             fresh = set()
             for index, value in enumerate(next_values):
                 variable = plan.variables.get(value)
-                if variable is not None and variable.whole and variable.storage.owned and storages[variable.storage] == 1:
+                if (
+                    variable is not None
+                    and variable.whole
+                    and variable.storage.owned
+                    and storages[variable.storage] == 1
+                ):
                     fresh.add(index)
             if own <= fresh:
                 return plan, fresh

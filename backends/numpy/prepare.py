@@ -1,4 +1,4 @@
-"""A graph in the form that reads well as NumPy: no kernels, no composites, no repetition that broadcasting does by itself."""
+"""A graph in the form that reads well as NumPy: no kernels, no composites, nothing that broadcasting does by itself."""
 
 from __future__ import annotations
 

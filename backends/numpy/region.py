@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from graphc.backends.numpy.code import Block, Comment, Item
@@ -12,7 +12,7 @@ from graphc.backends.numpy.lowering.movement import element
 from graphc.backends.numpy.lowering.pointwise import operands_of, ufunc_of, update_in_place
 from graphc.backends.numpy.lowering.table import RULES
 from graphc.backends.numpy.module import ModuleScope
-from graphc.backends.numpy.names import NamePool, identifier, noun
+from graphc.backends.numpy.names import NamePool, identifier
 from graphc.backends.numpy.plan import LoopPlan, RegionPlan, Variable
 from graphc.backends.numpy.syntax import (
     assign,
@@ -25,8 +25,8 @@ from graphc.backends.numpy.syntax import (
     tuple_of,
     variable,
 )
+from graphc.backends.numpy.wording import base_name, carry_hint, describe, hints_of, plural
 from graphc.ir.dim import Dim
-from graphc.ir.graph import Graph
 from graphc.ir.node import Node, Note
 from graphc.ir.op import OpKind
 from graphc.ir.types import int64
@@ -133,7 +133,9 @@ class RegionWriter:
             self.items.append(Comment(text))
             self._comment = text
 
-    def write(self, plan: RegionPlan, hints: Mapping[Variable, str], stacked: Mapping[Node, Sequence[ast.expr]]) -> None:
+    def write(
+        self, plan: RegionPlan, hints: Mapping[Variable, str], stacked: Mapping[Node, Sequence[ast.expr]]
+    ) -> None:
         """Write the nodes of a region.
 
         Args:
@@ -253,11 +255,16 @@ class RegionWriter:
                 self.bind(node, self.value(outer))
         counter = self._counters[parts.body.inputs[0]]
         loop_operands = {operand for inner in loop.body.loops for operand in inner.inputs}
-        uses = _uses(parts.body)
+        uses = Counter(operand for inside_node in parts.body.nodes for operand in inside_node.inputs)
+        uses.update(parts.body.output_nodes)
         for outer, (axis, start, step), node in zip(parts.sequences, parts.slices, rest, strict=True):
             value = element(self.value(outer), axis, self._position(counter, start, step))
-            if uses.get(node, 0) > 1 or node in loop_operands:
-                base = f"{value.value.id}_{counter}" if isinstance(value, ast.Subscript) and isinstance(value.value, ast.Name) else "element"
+            if uses[node] > 1 or node in loop_operands:
+                base = (
+                    f"{value.value.id}_{counter}"
+                    if isinstance(value, ast.Subscript) and isinstance(value.value, ast.Name)
+                    else "element"
+                )
                 self.items.append(assign(self.name_variable(inside[node], base), value))
                 value = variable(inside[node].name)
             self.bind(node, value)
@@ -283,7 +290,9 @@ class RegionWriter:
                 pairs.append((held.name, expression))
         targets = {name for name, _ in pairs}
         crossing = any(
-            isinstance(inner, ast.Name) and inner.id in targets for _, expression in pairs for inner in ast.walk(expression)
+            isinstance(inner, ast.Name) and inner.id in targets
+            for _, expression in pairs
+            for inner in ast.walk(expression)
         )
         if crossing and len(pairs) > 1:
             left = ast.Tuple([ast.Name(name, ast.Store()) for name, _ in pairs], ast.Store())
@@ -297,58 +306,3 @@ class RegionWriter:
             if held.name and not held.lent and not held.expired:
                 held.expired = True
                 self.pool.release(held.name)
-
-
-def _uses(graph: Graph) -> dict[Node, int]:
-    counts: dict[Node, int] = {}
-    for node in (*(operand for node in graph.nodes for operand in node.inputs), *graph.output_nodes):
-        counts[node] = counts.get(node, 0) + 1
-    return counts
-
-
-def hints_of(plan: RegionPlan, named: Mapping[Node, str]) -> dict[Variable, str]:
-    """The names that variables should have: of outputs, or as the user called them."""
-    hints: dict[Variable, str] = {}
-    for node, held in plan.variables.items():
-        name = named.get(node) or plan.graph.note(node).name
-        if name and held not in hints:
-            hints[held] = name
-    for loop in plan.loops.values():
-        inner = hints_of(loop.body, {})
-        for index, held in enumerate(loop.carries):
-            hints.setdefault(held, carry_hint(loop, index, inner))
-    return hints
-
-
-def carry_hint(loop: LoopPlan, index: int, inner: Mapping[Variable, str]) -> str:
-    """What a carry is called: as its next value is, as the body's input is, or ``carry``."""
-    body = loop.parts.body
-    following = loop.body.variables.get(body.output_nodes[index])
-    if following is not None and following in inner:
-        return inner[following]
-    name: str = body.inputs[1 + index].attrs["name"]
-    return "carry" if name[:1] == "c" and name[1:].isdigit() else name
-
-
-def base_name(node: Node, note: Note) -> str:
-    """What a value without a name of its own is called: a layer's product after the layer, others after what they are."""
-    layers = [part for part in note.scope if not part.startswith("step ")]
-    return layers[-1] if layers and node.op.kind is OpKind.CONTRACTION and note.role == "forward" else noun(node.op.name)
-
-
-def plural(base: str) -> str:
-    """A name for all steps' values of what is called ``base`` in one."""
-    return f"{base}_steps" if base.endswith("s") or base[-1:].isdigit() else f"{base}s"
-
-
-def describe(note: Note) -> str:
-    """The user's line, and in brackets the layer and the role where it is not the forward one."""
-    scope = "/".join(part for part in note.scope if not part.startswith("step "))
-    role = "" if note.role == "forward" else note.role
-    about = ", ".join(part for part in (scope, role) if part)
-    if not note.locations:
-        return f"({about})" if about else ""
-    first = note.locations[0]
-    place = f"{os.path.basename(first.file)}:{first.line}"
-    return f"{place} ({about})" if about else place
-

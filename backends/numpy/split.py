@@ -1,6 +1,7 @@
 """Cutting long functions into parts of bounded length that hand each other what is still needed.
 
-Python's compiler and its tools are made for functions of a few hundred lines, and a function keeps every local array until it returns.
+Python's compiler and its tools are made for functions of a few hundred lines, and a function keeps every local array
+until it returns.
 """
 
 from __future__ import annotations
@@ -139,5 +140,3 @@ def _names(statement: ast.stmt) -> Iterator[ast.Name]:
                 yield node
         else:
             pending.extend(ast.iter_child_nodes(node))
-
-

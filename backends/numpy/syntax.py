@@ -38,7 +38,7 @@ def method(value: ast.expr, name: str, *arguments: ast.expr, **keywords: ast.exp
 
 
 def literal(value: Literal) -> ast.expr:
-    """A Python literal; numbers that have none (NaN, the infinities) by their NumPy names, negative ones with a unary minus."""
+    """A Python literal; NaN and the infinities by their NumPy names, negative numbers with a unary minus."""
     if isinstance(value, float) and math.isnan(value):
         return numpy("nan")
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.copysign(1.0, value) < 0:

@@ -1,4 +1,4 @@
-"""A small network, trained from C by the program beside it:
+"""A small network, trained from C by the program beside it.
 
 graphc compile examples/c/model.py -o waves
 cc -O2 -I waves examples/c/main.c waves/waves.so -Wl,-rpath,$PWD/waves -lm -o main
@@ -10,6 +10,7 @@ from graphc import nn, optim
 
 
 def model(batch=32, hidden=16):
+    """Two inputs, one hidden layer, one output."""
     x = G.input("x", (batch, 2))
     y = G.input("y", (batch, 1))
     prediction = nn.Dense(1)(nn.Dense(hidden, activation="tanh")(x))

@@ -21,9 +21,9 @@ class _SignalError(BaseException):
 class Interruption:
     """Within ``with Interruption() as interruption:`` SIGINT and SIGTERM unwind the stack.
 
-    After ``interruption.shield()`` they wait, so that clean-up is done whole.  At the end the process gets the signal that
-    arrived, which then does what it always does: raise KeyboardInterrupt, or end the process.  Signals for which somebody
-    else has set a handler are left to it; so are all of them outside the main thread, which no signal interrupts.
+    After ``interruption.shield()`` they wait, so that clean-up is done whole.  At the end the process gets the signal
+    that arrived, which then does what it always does: raise KeyboardInterrupt, or end the process.  Signals for which
+    somebody else has set a handler are left to it; so are all of them outside the main thread, which no signal stops.
     """
 
     def __init__(self) -> None:

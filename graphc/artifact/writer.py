@@ -66,7 +66,7 @@ def write_artifact(
 
 
 def check_destination(folder: str | os.PathLike[str], name: str | None = None, force: bool = False) -> tuple[str, str]:
-    """The absolute path and the name that ``write_artifact`` will write; to be asked before long work whose result goes there.
+    """The absolute path and the name that ``write_artifact`` will write; to be asked before long work for it.
 
     Raises:
         GraphcValueError: an impossible name (E108).

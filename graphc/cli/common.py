@@ -105,7 +105,7 @@ class Console:
     def figures(self, data: Any) -> None:
         """Print the figures as JSON, where that is asked for."""
         if self.json:
-            print(json.dumps(json_value(data), indent=2, ensure_ascii=False, allow_nan=False))
+            print(json.dumps(json_value(data), allow_nan=False))
 
 
 def json_value(value: Any) -> Any:

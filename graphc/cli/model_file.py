@@ -11,7 +11,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, NoReturn
 
 import graphc
@@ -154,7 +154,8 @@ def _running(path: str) -> Iterator[None]:
     folder = os.path.dirname(os.path.abspath(path))
     sys.path.insert(0, folder)
     try:
-        with _closed_stdin():
+        # Standard output is for results: what a model prints goes beside them.
+        with _closed_stdin(), redirect_stdout(sys.stderr):
             yield
     except KeyboardInterrupt:
         raise
@@ -172,11 +173,8 @@ def _running(path: str) -> Iterator[None]:
             sys.path.remove(folder)
 
 
-class _NoInput(io.TextIOBase):
+class _NoInput(io.StringIO):
     """Standard input for a model: reading it is reported, with the line that does."""
-
-    def readable(self) -> bool:
-        return True
 
     def read(self, size: int | None = -1, /) -> str:
         self._refuse()

@@ -42,23 +42,25 @@ class Roll(Pass):
 
     def run(self, graph: Graph) -> Graph:
         """The graph with its loops found."""
-        sequence = [node for node in graph.nodes if node.op.kind is not OpKind.SOURCE]
+        fixed = _fixed_nodes(graph)
+        sequence = [node for node in graph.nodes if node not in fixed]
         if len(sequence) < self.minimum_nodes:
             return graph
         plans = plan_loops(sequence, self.minimum_trips, self.minimum_nodes)
-        return _Roller(graph, sequence, plans).run() if plans else graph
+        return _Roller(graph, sequence, plans, fixed).run() if plans else graph
 
 
 class _Roller:
     """Rebuilds a graph with some stretches of its nodes as loops."""
 
-    def __init__(self, graph: Graph, sequence: Sequence[Node], plans: Sequence[LoopPlan]) -> None:
+    def __init__(self, graph: Graph, sequence: Sequence[Node], plans: Sequence[LoopPlan], fixed: set[Node]) -> None:
         self.graph = graph
         self.sequence = sequence
         self.plans = plans
         self.builder = RecordingBuilder(graph)
-        # Sources stand for themselves, wherever in the order they first appear.
-        self.table: dict[Node, Node] = {node: node for node in graph.nodes if node.op.kind is OpKind.SOURCE}
+        # Fixed nodes stand for themselves, wherever in the order they first appear.
+        self.fixed = fixed
+        self.table: dict[Node, Node] = dict(zip(fixed, fixed, strict=True))
         self.member: dict[Node, tuple[int, int, int]] = {}
         for number, plan in enumerate(plans):
             for offset in range(plan.period * plan.trips):
@@ -78,8 +80,8 @@ class _Roller:
                 self._build_loop(number, *needs[number])
             if node in self.member:
                 continue
-            if node.op.kind is OpKind.SOURCE:
-                self.builder.order.setdefault(node)
+            if node in self.fixed:
+                self.builder.place(node)
                 continue
             note = self.graph.note(node)
             with self.builder.noted(note, note.role):
@@ -268,6 +270,19 @@ class _Roller:
             return self._outside_value(element.source)
         number, row = element.source
         return self.stacked[number][row]
+
+
+def _fixed_nodes(graph: Graph) -> set[Node]:
+    """Sources, and sources moved as a whole (a zero state, a transposed weight): made once, in whichever step first needs them.
+
+    In the sequence of nodes they would make that step look different from the others.
+    """
+    fixed: set[Node] = set()
+    for node in graph.nodes:
+        moved = node.op.name in ("broadcast_to", "transpose", "reshape") and node.inputs[0] in fixed
+        if moved or node.op.kind is OpKind.SOURCE:
+            fixed.add(node)
+    return fixed
 
 
 def _runs(members: Sequence[tuple[int, int, int] | None]) -> list[tuple[int, int, int]]:

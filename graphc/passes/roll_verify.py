@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.node import Node
+from graphc.ir.types import TensorType
 from graphc.passes.roll_search import Candidate, IntArray, find_candidates, fingerprints
 
 _FAR = np.int64(1) << np.int64(40)
 """Positions of sources are multiples of this: no step between two of them looks like a step in the sequence."""
 
 _MAXIMUM_LAG = 4
+_VALUE_COST = 16
+"""What a carry costs beside its elements, in elements."""
+
 _MAXIMUM_LOOPS = 256
 _TRIALS = 64
 
@@ -217,7 +221,7 @@ def _earlier_trips(table: IntArray, steps: IntArray, first: int, room: int, star
 
 
 def _best_rotation(columns: Columns, span: _Span) -> int:
-    """The row at which to cut the period so that the fewest values cross the cut."""
+    """The row at which to cut the period so that the least crosses the cut, in elements and in values."""
     period = span.period
     if span.trips < 3 or period == 1:
         return 0
@@ -239,10 +243,12 @@ def _best_rotation(columns: Columns, span: _Span) -> int:
         low, high = row + 1, row + distance % period
         if low > high:
             continue
+        type_ = columns.sequence[base + row].type
+        weight = _VALUE_COST + (type_.static_size if isinstance(type_, TensorType) and type_.is_static else 0)
         for a, c in ((low, min(high, period - 1)), (0, high - period)):
             if 0 <= a <= c:
-                crossing[a] += 1
-                crossing[c + 1] -= 1
+                crossing[a] += weight
+                crossing[c + 1] -= weight
     counts = np.cumsum(crossing[:period])
     return int(np.argmin(counts))
 

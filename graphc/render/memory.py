@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from graphc.kernel.program import Call, Entry, Loop, Program
 from graphc.render.kernels import count_text, walk
 from graphc.render.label import clipped
+from graphc.render.picture import Box
 from graphc.render.style import EDGE, FAINT_INK, LOOKS, NODE_INK, PAGE_INK, PAPER
 
 _WIDTH, _HEIGHT = 1120.0, 560.0
@@ -31,25 +32,46 @@ class _Block:
     last: int
 
 
-def memory_chart(program: Program, entry: Entry, title: str) -> str:
-    """The chart as an SVG document.
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart as an SVG document, and what a page shows of each of its rectangles."""
+
+    title: str
+    svg: str
+    boxes: tuple[Box, ...]
+    remarks: tuple[str, ...]
+
+
+def memory_chart(program: Program, entry: Entry, title: str) -> Chart:
+    """The chart of an entry point.
 
     Args:
         title: its heading.
     """
     blocks = _blocks(entry)
     names, spans = _steps(program, entry)
-    chart = _Chart(len(names), max(entry.memory.arena_bytes, 1))
+    chart = _Drawing(len(names), max(entry.memory.arena_bytes, 1))
     total = sum(block.high - block.low for block in blocks)
     arena = entry.memory.arena_bytes
     saved = f", {1 - arena / total:.0%} less than the buffers' {count_text(total)}" if total > arena else ""
-    chart.heading(title, f"{len(blocks)} buffers in an arena of {count_text(arena)}{saved}. Position in the order of steps, loop bodies once.")
+    remark = f"{len(blocks)} buffers in an arena of {count_text(arena)}{saved}. Position in the order of steps, loop bodies once."
+    chart.heading(title, remark)
     for first, last, trips in spans:
         chart.loop(first, last, trips)
     chart.axes()
     for block in blocks:
         chart.block(block, names)
-    return chart.text()
+    return Chart(title, chart.text(), tuple(_box(block, names) for block in blocks), (remark,))
+
+
+def _box(block: _Block, names: Sequence[str]) -> Box:
+    details = {
+        "bytes": f"{block.high - block.low:,}",
+        "place": f"{block.low:,} … {block.high:,}",
+        "first step": f"{block.first} {_name(names, block.first)}",
+        "last step": f"{block.last} {_name(names, block.last)}",
+    }
+    return Box(f"b{block.number}", _PALETTE[block.number % len(_PALETTE)], block.name, (), None, details)
 
 
 def _blocks(entry: Entry) -> list[_Block]:
@@ -81,7 +103,7 @@ def _steps(program: Program, entry: Entry) -> tuple[list[str], list[tuple[int, i
     return names, [span for span in reversed(spans) if span[0] <= span[1]]
 
 
-class _Chart:
+class _Drawing:
     """Draws in chart coordinates: step positions and bytes."""
 
     def __init__(self, steps: int, size: int) -> None:

@@ -12,7 +12,7 @@ from graphc.passes.pipeline import run_pipeline
 from graphc.render.compose import draw_graph
 from graphc.render.kernels import draw_entry
 from graphc.render.label import clipped
-from graphc.render.memory import memory_chart
+from graphc.render.memory import Chart, memory_chart
 from graphc.render.picture import Picture
 
 STAGES: Mapping[str, str] = {
@@ -97,12 +97,12 @@ def stage_picture(
     return draw_graph(graph, title, stage, fold=fold and stage == "gradient", limit=limit)
 
 
-def stage_chart(module: Module, *, entry: str | None = None, program: Program | None = None) -> tuple[str, str]:
-    """The memory chart of an entry point: (title, SVG)."""
+def stage_chart(module: Module, *, entry: str | None = None, program: Program | None = None) -> Chart:
+    """The memory chart of an entry point."""
     graph = choose_entry(module, "memory", entry)
     title = title_of(module, graph, "memory")
     lowered, of = lowered_entry(module, graph, program)
-    return title, memory_chart(lowered, of, title)
+    return memory_chart(lowered, of, title)
 
 
 def lowered_entry(module: Module, graph: Graph, program: Program | None) -> tuple[Program, Entry]:

@@ -62,7 +62,9 @@ int main(int argc, char **argv)
 def _compile(compiler: list[str], source: Path, folder: Path, target: Path) -> None:
     library = next(folder.glob("*.so"))
     link = [library, f"-Wl,-rpath,{folder}", "-lm", "-o", target]
-    done = subprocess.run([*compiler, *_WARNINGS, "-I", folder, source, *link], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*compiler, *_WARNINGS, "-I", folder, source, *link], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -48,9 +48,7 @@ def _damaged(data: bytes, random: np.random.Generator, kind: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["native", "source"])
-def test_no_damage_goes_unnoticed(
-    kind: str, tmp_path: Path, python: Callable[..., CompletedProcess[str]]
-) -> None:
+def test_no_damage_goes_unnoticed(kind: str, tmp_path: Path, python: Callable[..., CompletedProcess[str]]) -> None:
     whole = tmp_path / "whole" / "linear"
     samples.compiled(kind).save(whole)
     code = "linear.so" if kind == "native" else "_model.py"
@@ -80,7 +78,9 @@ def test_no_damage_goes_unnoticed(
     assert len([result for result in results.values() if result == "well"]) <= 8
 
 
-@pytest.mark.parametrize("file", ["manifest.json", "linear.so", "weights.safetensors", "__init__.py", "_runtime/calls.py"])
+@pytest.mark.parametrize(
+    "file", ["manifest.json", "linear.so", "weights.safetensors", "__init__.py", "_runtime/calls.py"]
+)
 def test_a_missing_or_empty_file(file: str, tmp_path: Path) -> None:
     for name in ("missing", "empty"):
         folder = tmp_path / name / "linear"

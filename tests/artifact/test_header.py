@@ -39,7 +39,22 @@ def test_offsets_lead_to_the_weights() -> None:
     assert found["regression_train_INPUTS"] == "2" and found["regression_train_SIZE_OF_INPUT_x"] == "12"
 
 
-NASTY = ["x", "a/b", "a.b", "a_b", '"""', "*/ int main() {", "\\", "\n#error", "é", "'", "%s", "{0}", "\ud800", "x_SIZE"]
+NASTY = [
+    "x",
+    "a/b",
+    "a.b",
+    "a_b",
+    '"""',
+    "*/ int main() {",
+    "\\",
+    "\n#error",
+    "é",
+    "'",
+    "%s",
+    "{0}",
+    "\ud800",
+    "x_SIZE",
+]
 
 
 def nasty_spec() -> Spec:
@@ -60,7 +75,9 @@ def test_names_from_outside_cannot_leave_comments_or_docstrings() -> None:
     assert text.isascii()
     without_comments = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     assert "int main" not in without_comments and "#error" not in without_comments
-    assert all(re.match(r"#(define|include|if|ifdef|ifndef|endif)\b", line) for line in text.split("\n") if line[:1] == "#")
+    assert all(
+        re.match(r"#(define|include|if|ifdef|ifndef|endif)\b", line) for line in text.split("\n") if line[:1] == "#"
+    )
 
     source = init_source(spec, "llvm", "1", "0" * 64)
     code = compile(source, "f", "exec")

@@ -61,10 +61,18 @@ def test_an_artifact_runs_where_there_is_no_graphc(kind: str, saved: Path, tmp_p
     x = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
     model = load(saved / kind)
     expected = [model.train(x, np.array([1, -2, 3, 0.5], dtype=np.float32)), *model.predict(x)]
-    assert [float(text) for text in lines.stdout.split("\n")[1].split()] == [float(value) for value in expected]
+    assert [np.float32(text) for text in lines.stdout.split("\n")[1].split()] == [
+        np.float32(value) for value in expected
+    ]
 
 
-_TIMED = "import sys, time; sys.path.insert(0, sys.argv[1]); import numpy; t = time.perf_counter(); import native; print(time.perf_counter() - t)"
+_TIMED = """
+import sys, time, numpy
+sys.path.insert(0, sys.argv[1])
+start = time.perf_counter()
+import native
+print(time.perf_counter() - start)
+"""
 
 
 def test_importing_an_artifact_is_quick(saved: Path, tmp_path: Path) -> None:

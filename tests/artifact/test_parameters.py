@@ -156,8 +156,6 @@ except TypeError as fault:
 """
 
 
-def test_an_imported_model_is_pickled_by_name(
-    saved: Path, python: Callable[..., CompletedProcess[str]]
-) -> None:
+def test_an_imported_model_is_pickled_by_name(saved: Path, python: Callable[..., CompletedProcess[str]]) -> None:
     done = python(_PICKLE, saved)
     assert done.stdout.strip() == "E455", done.stderr

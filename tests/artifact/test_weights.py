@@ -19,7 +19,11 @@ from graphc.errors import GraphcValueError
 
 def tensors_of_every_dtype() -> tuple[list[TensorSpec], dict[str, np.ndarray]]:
     specs = [TensorSpec(f"part/{name}", name, (2, 3)) for name in STORAGE]
-    specs += [TensorSpec("scalar", "float32", ()), TensorSpec("empty", "int8", (0, 4)), TensorSpec('q"\n é', "bool", (1,))]
+    specs += [
+        TensorSpec("scalar", "float32", ()),
+        TensorSpec("empty", "int8", (0, 4)),
+        TensorSpec('q"\n é', "bool", (1,)),
+    ]
     random = np.random.default_rng(0)
     values = {spec.name: random.integers(0, 2, spec.shape).astype(spec.storage) for spec in specs}
     return specs, values

@@ -1,7 +1,7 @@
 """What lowering rules share: the scope they read operands from, and the treatment of the half dtypes.
 
-float16 and bfloat16 are storage formats: an op widens its operands to float32 and rounds its result once.  A bfloat16 value is held as float32 on
-the bfloat16 grid, so it needs no widening.
+float16 and bfloat16 are storage formats: an op widens its operands to float32 and rounds its result once.  A bfloat16
+value is held as float32 on the bfloat16 grid, so it needs no widening.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Matrix products.  An einsum becomes ``tensordot`` or ``matmul`` wherever it is one, because NumPy's own loop is many times slower."""
+"""Matrix products.  An einsum becomes ``tensordot`` or ``matmul`` where it is one: NumPy's own loop is far slower."""
 
 from __future__ import annotations
 
@@ -68,7 +68,13 @@ def _batched(scope: Scope, node: Node, a: ast.expr, b: ast.expr) -> ast.expr:
 
 
 def _matrices(
-    scope: Scope, value: ast.expr, letters: str, batch: list[str], rows: list[str], columns: list[str], sizes: Mapping[str, Dim]
+    scope: Scope,
+    value: ast.expr,
+    letters: str,
+    batch: list[str],
+    rows: list[str],
+    columns: list[str],
+    sizes: Mapping[str, Dim],
 ) -> ast.expr:
     """An operand with its axes in the order batch, rows, columns, the last two each as one axis."""
     order = [*batch, *rows, *columns]

@@ -25,7 +25,9 @@ def _lower_gather(scope: Scope, node: Node) -> ast.expr:
 def _lower_scatter(scope: Scope, node: Node) -> ast.expr:
     base, indices, updates = node.inputs
     helper = scope.helper(f"_{node.op.name}")
-    value = call(helper, wide(scope, base), scope.value(indices), wide(scope, updates), axis=literal(node.attrs["axis"]))
+    value = call(
+        helper, wide(scope, base), scope.value(indices), wide(scope, updates), axis=literal(node.attrs["axis"])
+    )
     return rounded(scope, value, node.dtype)
 
 

@@ -89,7 +89,9 @@ def element(value: ast.expr, axis: int, index: ast.expr) -> ast.expr:
 def _lower_flip(scope: Scope, node: Node) -> ast.expr:
     backwards = ast.Slice(step=literal(-1))
     axes = node.attrs["axes"]
-    return subscript_axes(scope.value(node.inputs[0]), [backwards if axis in axes else FULL for axis in range(node.rank)])
+    return subscript_axes(
+        scope.value(node.inputs[0]), [backwards if axis in axes else FULL for axis in range(node.rank)]
+    )
 
 
 def _lower_join(function: str) -> Rule:

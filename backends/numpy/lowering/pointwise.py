@@ -31,7 +31,9 @@ class Ufunc:
     zero: bool = False
 
 
-_COMMUTATIVE = frozenset({"add", "multiply", "bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "logical_xor"})
+_COMMUTATIVE = frozenset(
+    {"add", "multiply", "bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "logical_xor"}
+)
 
 _UFUNCS: dict[str, Ufunc] = {
     "negative": Ufunc("negative", ast.USub(), exact=True),
@@ -81,7 +83,24 @@ _UFUNCS: dict[str, Ufunc] = {
     "asinh": Ufunc("arcsinh"),
     "acosh": Ufunc("arccosh"),
     "atanh": Ufunc("arctanh"),
-    **{name: Ufunc(name) for name in ["sqrt", "exp", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "sinh", "cosh", "tanh"]},
+    **{
+        name: Ufunc(name)
+        for name in [
+            "sqrt",
+            "exp",
+            "expm1",
+            "log",
+            "log1p",
+            "log2",
+            "log10",
+            "sin",
+            "cos",
+            "tan",
+            "sinh",
+            "cosh",
+            "tanh",
+        ]
+    },
 }
 
 _INTEGER_HELPERS = {"floor_divide": "_floor_divide", "remainder": "_remainder", "pow": "_integer_power"}
@@ -110,7 +129,9 @@ def _lower_ufunc(scope: Scope, node: Node) -> ast.expr:
     if ufunc_of(node) is not None:
         return apply(node, found, operands_of(scope, node))
     weak = meets_array(scope, node.inputs)
-    operands = [scope.weak(operand) if weak and scope.is_number(operand) else wide(scope, operand) for operand in node.inputs]
+    operands = [
+        scope.weak(operand) if weak and scope.is_number(operand) else wide(scope, operand) for operand in node.inputs
+    ]
     return rounded(scope, apply(node, found, operands), node.dtype)
 
 
@@ -232,7 +253,7 @@ RULES: dict[str, Rule] = {
 
 
 def may_warn(node: Node) -> bool:
-    """True where NumPy could warn of what the op's meaning allows: an overflow, an invalid value, a division by zero."""
+    """True where NumPy could warn of what the op means: an overflow, an invalid value, a division by zero."""
     if node.op.kind in (OpKind.REDUCTION, OpKind.SCAN, OpKind.CONTRACTION):
         return node.dtype.is_float or node.rank == 0
     if node.op.kind is not OpKind.POINTWISE:
@@ -240,5 +261,3 @@ def may_warn(node: Node) -> bool:
     # Comparisons of float64 with NaN and casts warn in some versions: only what handles no floats at all is certain.
     handles_floats = node.dtype.is_float or any(operand.dtype.is_float for operand in node.inputs)
     return handles_floats or node.rank == 0 or node.op.name in _INTEGER_HELPERS
-
-

@@ -37,7 +37,10 @@ _OF_WINDOWS = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minim
 
 
 def _of_windows(scope: Scope, node: Node) -> ast.expr | None:
-    """A reduction of all of each sliding window (pooling): NumPy is slow over many short axes, fast over one offset of all windows."""
+    """A reduction of all of each sliding window (pooling), if this is one.
+
+    NumPy is slow over many short axes, and fast over one offset of all windows.
+    """
     (x,) = node.inputs
     if x.op.name != "patches" or node.attrs["keepdims"] or x.rank == 0:
         return None

@@ -23,7 +23,9 @@ def _lower_iota(scope: Scope, node: Node) -> ast.expr:
     if node.rank == 1:
         return value
     column = [length if place == axis else scope.dim(1) for place in range(node.rank)]
-    return call(numpy("broadcast_to"), method(value, "reshape", ast.Tuple(column, ast.Load())), shape_of(scope, node.shape))
+    return call(
+        numpy("broadcast_to"), method(value, "reshape", ast.Tuple(column, ast.Load())), shape_of(scope, node.shape)
+    )
 
 
 RULES: dict[str, Rule] = {"iota": _lower_iota}

@@ -1,4 +1,4 @@
-"""The table op → rule.  A test walks the op registry and fails on an op that has neither a rule, a decomposition nor a place here."""
+"""The table op → rule; a test fails on an op of the registry with no rule, no decomposition and no place here."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ recognised by five comparisons, and the pointer tables of a workspace are made o
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class StateMemory:
         block: all of them as bytes.
         arrays: name → live view, in the code's order.
         low, high: the addresses of the block.
+        table: pointer to the array of pointers to them.
     """
 
     def __init__(self, states: Sequence[TensorSpec]) -> None:
@@ -54,20 +55,30 @@ class StateMemory:
         }
         self.low = self.block.ctypes.data
         self.high = self.low + size
-        self.addresses = [self.low + offset for offset in offsets]
+        self._pointers = (ctypes.c_void_p * (len(offsets) + 1))(*(self.low + offset for offset in offsets))
+        self.table = ctypes.c_void_p(ctypes.addressof(self._pointers))
 
 
 class NativeWorkspace(Workspace):
-    """Pointer tables, the error record and the arena of one running call of native code."""
+    """Pointer tables, the error record and the arena of one running call of native code.
 
-    __slots__ = ("arena", "arena_memory", "error", "inputs", "outputs")
+    Attributes:
+        inputs, outputs: pointer tables, filled by each call.
+        error: where the code reports an index out of range.
+        arguments: what every entry point is called with.
+    """
 
-    def __init__(self, input_count: int, output_count: int, arena_bytes: int) -> None:
+    __slots__ = ("_arena", "arguments", "error", "inputs", "outputs")
+
+    def __init__(self, input_count: int, output_count: int, states: ctypes.c_void_p, arena_bytes: int) -> None:
         self.inputs = (ctypes.c_void_p * max(input_count, 1))()
         self.outputs = (ctypes.c_void_p * max(output_count, 1))()
         self.error = (ctypes.c_int64 * 4)()
-        self.arena_memory = _aligned_bytes(arena_bytes, "a workspace")
-        self.arena = ctypes.c_void_p(self.arena_memory.ctypes.data)
+        self._arena = _aligned_bytes(arena_bytes, "a workspace")
+        inputs, outputs, error = (
+            ctypes.c_void_p(ctypes.addressof(table)) for table in (self.inputs, self.outputs, self.error)
+        )
+        self.arguments = (inputs, outputs, states, ctypes.c_void_p(self._arena.ctypes.data), error)
 
 
 class NativeCode:
@@ -89,13 +100,10 @@ class NativeCode:
         input_count = max((len(entry.inputs) for entry in spec.entries), default=0)
         output_count = max((len(entry.outputs) for entry in spec.entries), default=0)
         arena_bytes = self._arena_bytes
-        pool: Turns[NativeWorkspace] = Turns(lambda: NativeWorkspace(input_count, output_count, arena_bytes))
+        table = states.table
+        pool: Turns[NativeWorkspace] = Turns(lambda: NativeWorkspace(input_count, output_count, table, arena_bytes))
         turns.append(pool)
-        pointers = (ctypes.c_void_p * max(len(states.addresses), 1))(*states.addresses)
-        return {
-            entry.name: _native_entry(entry, self._functions[entry.name], states, pointers, pool)
-            for entry in spec.entries
-        }
+        return {entry.name: _native_entry(entry, self._functions[entry.name], states, pool) for entry in spec.entries}
 
 
 class SourceCode:
@@ -121,21 +129,29 @@ class SourceCode:
 Code = NativeCode | SourceCode
 
 
-def _native_entry(
-    entry: EntrySpec, function: Function, states: StateMemory, state_pointers: Any, pool: Turns[NativeWorkspace]
-) -> Function:
+def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, pool: Turns[NativeWorkspace]) -> Function:
     count = len(entry.inputs)
     # An array without elements has no first byte to take the address of: no shape is as None is.
     plans = tuple((tensor.storage, tensor.shape if tensor.nbytes else None, tensor) for tensor in entry.inputs)
     results = tuple((tensor.storage, tensor.shape) for tensor in entry.outputs)
-    only = results[0] if len(results) == 1 else None
-    low, high = (states.low, states.high) if entry.updates else (0, 0)
-    ndarray, empty, c_char, address_of = np.ndarray, np.empty, ctypes.c_char, ctypes.addressof
-    first_byte = c_char.from_buffer
-    idle = pool.idle
+    single = len(results) == 1
     writes = bool(entry.updates)
+    low, high = (states.low, states.high) if writes else (0, 0)
+    ndarray, empty, address_of = np.ndarray, np.empty, ctypes.addressof
+    first_byte: Callable[[Any], Any] = ctypes.c_char.from_buffer
+    idle = pool.idle
 
-    def run(workspace: NativeWorkspace, addresses: list[int], outputs: Sequence[Array]) -> None:
+    def copied(value: Any, tensor: TensorSpec, outs: Sequence[Array | None], kept: list[Array]) -> int:
+        """The address of an input that is not as the code wants it, or that the code may overwrite."""
+        array = as_array(value, tensor, f"{entry.name}: input {tensor.name!r}")
+        address: int = array.ctypes.data
+        if low <= address < high or any(out is not None and np.may_share_memory(array, out) for out in outs):
+            array = array.copy()
+            address = array.ctypes.data
+        kept.append(array)
+        return address
+
+    def run(workspace: NativeWorkspace, addresses: list[int], outputs: list[Array]) -> None:
         table = workspace.inputs
         for position, address in enumerate(addresses):
             table[position] = address
@@ -143,50 +159,43 @@ def _native_entry(
         for position, array in enumerate(outputs):
             # A buffer without elements has no first byte; the code does not touch it.
             table[position] = address_of(first_byte(array)) if array.size else 0
-        if function(workspace.inputs, workspace.outputs, state_pointers, workspace.arena, workspace.error):
+        if function(*workspace.arguments):
             raise _index_error(entry, workspace.error)
 
     def call(*inputs: Any, out: Any = None, **named: Any) -> Any:
         if named or len(inputs) != count:
             inputs = tuple(bind(entry, inputs, named))
-        outs = None if out is None else select_outs(out, entry, states.block)
-        addresses = []
-        kept = []
-        for value, (dtype, shape, tensor) in zip(inputs, plans, strict=True):
+        outs = () if out is None else select_outs(out, entry, states.block)
+        addresses: list[int] = []
+        kept: list[Array] = []
+        for value, (dtype, shape, tensor) in zip(inputs, plans):  # noqa: B905  (equally many; strict costs time)
             if (
                 type(value) is ndarray
                 and value.dtype is dtype
                 and value.shape == shape
                 and value.flags.carray
-                and outs is None
+                and not outs
+                and not low <= (address := address_of(first_byte(value))) < high
             ):
-                address = address_of(first_byte(value))
+                addresses.append(address)
             else:
-                value = as_array(value, tensor, f"{entry.name}: input {tensor.name!r}")
-                if outs is not None and any(
-                    buffer is not None and np.may_share_memory(value, buffer) for buffer in outs
-                ):
-                    value = value.copy()
-                kept.append(value)
-                address = value.ctypes.data
-            if low <= address < high:  # a parameter that the code writes while it reads this input
-                value = value.copy()
-                kept.append(value)
-                address = value.ctypes.data
-            addresses.append(address)
+                addresses.append(copied(value, tensor, outs, kept))
         try:
-            if outs is None:
-                outputs = [empty(shape, dtype) for dtype, shape in results]
-            else:
-                outputs = [
-                    empty(shape, dtype) if buffer is None else buffer
-                    for buffer, (dtype, shape) in zip(outs, results, strict=True)
-                ]
+            outputs = [empty(shape, dtype) for dtype, shape in results]
         except MemoryError as fault:
             raise GraphcMemoryError("E460", f"{entry.name}: there is no memory for the results") from fault
+        for position, buffer in enumerate(outs):
+            if buffer is not None:
+                outputs[position] = buffer
         if writes:
-            with pool.writing() as workspace:
-                run(workspace, addresses, outputs)
+            with pool.lock:
+                held: list[NativeWorkspace] = []
+                nested = pool.is_writing
+                try:
+                    run(pool.begin_writing(held), addresses, outputs)
+                finally:
+                    if not nested:
+                        pool.end_writing(held)
         else:
             workspace = None
             try:
@@ -198,9 +207,7 @@ def _native_entry(
             finally:
                 if workspace is not None:
                     pool.give_back(workspace)
-        if only is not None and out is None:
-            return outputs[0]
-        return _result(entry, outputs, out)
+        return outputs[0] if single and out is None else _result(entry, outputs, out)
 
     return _described(call, entry)
 
@@ -269,7 +276,7 @@ def _result(entry: EntrySpec, outputs: Sequence[Array], out: Any) -> Any:
     return {tensor.name: given.get(tensor.name, array) for tensor, array in zip(entry.outputs, outputs, strict=True)}
 
 
-def _index_error(entry: EntrySpec, error: Sequence[int]) -> GraphcIndexError:
+def _index_error(entry: EntrySpec, error: Iterable[int]) -> GraphcIndexError:
     number, position, value, limit = error
     what = entry.checks[number] if 0 <= number < len(entry.checks) else f"check {number}"
     return GraphcIndexError(

@@ -100,8 +100,8 @@ class EntrySpec:
         )
         if not all(isinstance(text, str) for text in (*updates, *checks)):
             raise _damaged(data)
-        tensors = (tuple(map(TensorSpec.from_json, group)) for group in (inputs, outputs))
-        return cls(name, *tensors, tuple(updates), tuple(checks))
+        read = TensorSpec.from_json
+        return cls(name, tuple(map(read, inputs)), tuple(map(read, outputs)), tuple(updates), tuple(checks))
 
 
 @dataclass(frozen=True, slots=True)

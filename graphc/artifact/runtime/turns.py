@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 _IDLE_LIMIT = 16
 """Workspaces kept for later calls; a burst of threads may make more, which are dropped as they come back."""
@@ -37,10 +37,11 @@ class Turns(Generic[W]):
 
     Attributes:
         idle: workspaces that nobody uses.
+        is_writing: a writer's turn has begun.
         lock: held by the writer; reentrant, so that a signal handler that strikes during a writer's turn may read.
     """
 
-    __slots__ = ("__weakref__", "_all", "_make", "_returned", "_writing", "idle", "lock")
+    __slots__ = ("__weakref__", "_all", "_make", "_returned", "idle", "is_writing", "lock")
 
     def __init__(self, make: Callable[[], W]) -> None:
         self._make = make
@@ -54,7 +55,7 @@ class Turns(Generic[W]):
         self.lock = threading.RLock()
         self._all: weakref.WeakSet[W] = weakref.WeakSet()
         self._returned: SimpleQueue[W] = SimpleQueue()
-        self._writing = False
+        self.is_writing = False
 
     def take(self) -> W:
         """A workspace for a reader; waits while a writer runs."""
@@ -72,7 +73,7 @@ class Turns(Generic[W]):
 
     def give_back(self, workspace: W) -> None:
         """The end of a reader's turn."""
-        if self._writing:
+        if self.is_writing:
             # Somebody waits for it; or this is a signal handler within a writer's turn, and nobody else may enter yet.
             self._returned.put(workspace)
         elif len(self.idle) < _IDLE_LIMIT:
@@ -91,31 +92,39 @@ class Turns(Generic[W]):
     def writing(self) -> Iterator[W]:
         """A writer's turn: nobody else runs."""
         with self.lock:
-            if self._writing:  # a signal handler that struck during this thread's own turn
-                yield self._make()
-                return
             held: list[W] = []
+            nested = self.is_writing
             try:
-                self._writing = True
-                self._collect(held)
-                yield held[-1]
+                yield self.begin_writing(held)
             finally:
-                self._writing = False
-                held += self._come_back()
-                self.idle.extend(held[-_IDLE_LIMIT:])
+                if not nested:
+                    self.end_writing(held)
 
-    def _collect(self, held: list[W]) -> None:
-        """Move every workspace there is into ``held``; at least one."""
+    def begin_writing(self, held: list[W]) -> W:
+        """Wait until nobody runs, and keep everybody out; ``lock`` must be held.
+
+        Every workspace is moved into ``held``, and one of them is given back for the writer to use.  Where a writer's turn has
+        begun already (in a signal handler that struck during it) the workspace is an extra one, and only the outer turn ends.
+        """
+        if self.is_writing:
+            return self._make()
+        self.is_writing = True
         if not self._all:
             held.append(self.take())
         while True:
             held += self._come_back()
             if len(held) >= len(self._all):
-                return
+                return held[-1]
             try:
                 held.append(self._returned.get(timeout=_LOOK_AGAIN_S))
             except Empty:
                 continue
+
+    def end_writing(self, held: list[W]) -> None:
+        """Let everybody in again."""
+        self.is_writing = False
+        held += self._come_back()
+        self.idle.extend(held[-_IDLE_LIMIT:])
 
     def _come_back(self) -> list[W]:
         """Take what lies in the pool, and what readers gave back since the writer began."""
@@ -130,7 +139,7 @@ class Turns(Generic[W]):
         return found
 
 
-_every_pool: weakref.WeakSet[Turns[Workspace]] = weakref.WeakSet()
+_every_pool: weakref.WeakSet[Turns[Any]] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:

@@ -68,7 +68,7 @@ def write(
         array = values[tensor.name]
         if array.size:
             little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            file.write(memoryview(little.reshape(-1)).cast("B"))
+            file.write(little.reshape(-1).view(np.uint8).data)
 
 
 def save(

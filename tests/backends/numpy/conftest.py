@@ -26,7 +26,9 @@ def _compare(actual: Any, expected: np.ndarray, element: DType, exact: bool, wha
         np.testing.assert_array_equal(found, wanted, err_msg=what)
         if element.is_float:
             zero = wanted == 0
-            np.testing.assert_array_equal(np.signbit(found[zero]), np.signbit(wanted[zero]), err_msg=f"signs of zeros in {what}")
+            np.testing.assert_array_equal(
+                np.signbit(found[zero]), np.signbit(wanted[zero]), err_msg=f"signs of zeros in {what}"
+            )
         return
     tolerance = _TOLERANCE.get(element, 1e-12)
     found, wanted = found.astype(np.float64), wanted.astype(np.float64)
@@ -67,7 +69,7 @@ def _agree(
 
 @pytest.fixture
 def agree() -> Callable[..., str]:
-    """``agree(graph, inputs, states, exact=False)``: generated source and reference evaluation give the same; returns the source."""
+    """``agree(graph, inputs, states, exact=False)``: generated source and reference give the same; returns the source."""
     return _agree
 
 
@@ -98,5 +100,5 @@ def _values(element: DType, shape: tuple[int, ...], seed: int = 0, special: bool
 
 @pytest.fixture
 def values() -> Callable[..., np.ndarray]:
-    """``values(dtype, shape, seed, special)``: a boundary array of random numbers, with special values among them unless told otherwise."""
+    """``values(dtype, shape, seed, special)``: random numbers as a boundary array, special values among them by default."""
     return _values

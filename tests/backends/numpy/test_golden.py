@@ -34,7 +34,10 @@ def _states(graph):
 def lstm(steps=16, batch=4, features=3, hidden=5):
     b = Builder()
     x = b.input("x", tensor_type(float32, (steps, batch, features)))
-    kernel, recurrent = _parameter(b, "lstm/kernel", features, 4 * hidden), _parameter(b, "lstm/recurrent", hidden, 4 * hidden)
+    kernel, recurrent = (
+        _parameter(b, "lstm/kernel", features, 4 * hidden),
+        _parameter(b, "lstm/recurrent", hidden, 4 * hidden),
+    )
     bias = _parameter(b, "lstm/bias", 4 * hidden)
     with _line(b, 12, "lstm"):
         h = c = b.op("broadcast_to", b.constant(0.0, float32), shape=(batch, hidden))
@@ -45,9 +48,12 @@ def lstm(steps=16, batch=4, features=3, hidden=5):
             b.replace_note(gates, Note(b.note(gates).locations, b.note(gates).scope, "forward", "gates"))
         with _line(b, 15, "lstm", f"step {step}"):
             i, f, g, o = (
-                b.op("slice", gates, starts=(0, k * hidden), stops=(batch, (k + 1) * hidden), steps=(1, 1)) for k in range(4)
+                b.op("slice", gates, starts=(0, k * hidden), stops=(batch, (k + 1) * hidden), steps=(1, 1))
+                for k in range(4)
             )
-            c = b.op("add", b.op("multiply", b.op("sigmoid", f), c), b.op("multiply", b.op("sigmoid", i), b.op("tanh", g)))
+            c = b.op(
+                "add", b.op("multiply", b.op("sigmoid", f), c), b.op("multiply", b.op("sigmoid", i), b.op("tanh", g))
+            )
             b.replace_note(c, Note(b.note(c).locations, b.note(c).scope, "forward", "c"))
         with _line(b, 16, "lstm", f"step {step}"):
             h = b.op("multiply", b.op("sigmoid", o), b.op("tanh", c))

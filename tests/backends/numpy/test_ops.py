@@ -38,8 +38,17 @@ _CASES = {
         ({"starts": (0, 2), "stops": (4, 2), "steps": (1, 1)}, [(4, 5)]),
         ({"starts": (), "stops": (), "steps": ()}, [()]),
     ],
-    "index": [({"axis": 0, "index": 2}, [(4, 5)]), ({"axis": 1, "index": 0}, [(4, 5)]), ({"axis": 0, "index": 3}, [(4,)])],
-    "flip": [({"axes": (0,)}, [(4, 5)]), ({"axes": (1,)}, [(4, 5)]), ({"axes": (0, 1)}, [(4, 5)]), ({"axes": ()}, [(4, 5)])],
+    "index": [
+        ({"axis": 0, "index": 2}, [(4, 5)]),
+        ({"axis": 1, "index": 0}, [(4, 5)]),
+        ({"axis": 0, "index": 3}, [(4,)]),
+    ],
+    "flip": [
+        ({"axes": (0,)}, [(4, 5)]),
+        ({"axes": (1,)}, [(4, 5)]),
+        ({"axes": (0, 1)}, [(4, 5)]),
+        ({"axes": ()}, [(4, 5)]),
+    ],
     "concat": [({"axis": 1}, [(4, 5), (4, 2)]), ({"axis": 0}, [(4, 5)])],
     "stack": [({"axis": 1}, [(4, 5), (4, 5)]), ({"axis": 0}, [(), (), ()])],
     "pad": [({"low": (1, 0), "high": (0, 2)}, [(4, 5), ()]), ({"low": (), "high": ()}, [(), ()])],
@@ -89,11 +98,13 @@ def test_op(name, element, case, agree, values):
         outputs.append(("again", node))
     graph = Graph.make("entry", inputs, outputs, builder=b)
     inexact = name in ("sum", "prod", "cumsum", "matmul", "einsum", "fold_patches")
-    arrays = [values(element, shape, seed, special=not (inexact and element.is_float)) for seed, shape in enumerate(shapes)]
+    arrays = [
+        values(element, shape, seed, special=not (inexact and element.is_float)) for seed, shape in enumerate(shapes)
+    ]
     agree(graph, arrays, exact=not inexact)
 
 
-@pytest.mark.parametrize("element", [e for e in get_op("argsort").dtypes], ids=str)
+@pytest.mark.parametrize("element", get_op("argsort").dtypes, ids=str)
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_argsort(element, descending, axis, agree, values):
@@ -164,7 +175,9 @@ def test_index_out_of_range_leaves_state_alone(name, wrong):
 def test_random_uniform(element, shape, agree):
     b = Builder()
     key = b.input("key", tensor_type(int64, (2,)))
-    draws = [(f"stream {s}", b.op("random_uniform", key, shape=shape, stream=s, dtype=element)) for s in (0, 7, 2**32 - 1)]
+    draws = [
+        (f"stream {s}", b.op("random_uniform", key, shape=shape, stream=s, dtype=element)) for s in (0, 7, 2**32 - 1)
+    ]
     for seed, step in ((0, 0), (-5, 2**40 + 3), (2**62 + 12345, -1)):
         agree(Graph.make("entry", [key], draws), [np.array([seed, step])], exact=True)
 
@@ -252,7 +265,19 @@ def test_every_op_has_a_rule_or_a_decomposition():
 
 
 def test_every_op_is_tested():
-    elsewhere = {"argsort", "iota", "random_uniform", "take", "take_along_axis", "scatter_add", "scatter_add_along_axis"}
+    elsewhere = {
+        "argsort",
+        "iota",
+        "random_uniform",
+        "take",
+        "take_along_axis",
+        "scatter_add",
+        "scatter_add_along_axis",
+    }
     tested = set(_CASES) | elsewhere | STRUCTURAL
-    left = [op.name for op in registered_ops() if op.kind not in (OpKind.POINTWISE, OpKind.COMPOSITE) and op.name not in tested]
+    left = [
+        op.name
+        for op in registered_ops()
+        if op.kind not in (OpKind.POINTWISE, OpKind.COMPOSITE) and op.name not in tested
+    ]
     assert not left

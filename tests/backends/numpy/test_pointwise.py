@@ -77,7 +77,9 @@ def test_cast(source, target, agree, values):
     graph = Graph.make("entry", [x, s], outputs, builder=b)
     array = values(source, (40,), 3)
     if source.bits > 16 and source.is_float:
-        limits = np.array([127.5, 128.0, -129.0, 255.9, 256.0, 2.0**31, -(2.0**31) - 2048, 2.0**63, -(2.0**63), 1e30, -1e30])
+        limits = np.array(
+            [127.5, 128.0, -129.0, 255.9, 256.0, 2.0**31, -(2.0**31) - 2048, 2.0**63, -(2.0**63), 1e30, -1e30]
+        )
         array[: len(limits)] = limits
     agree(graph, [array, array[5]], exact=True)
 
@@ -96,7 +98,9 @@ def test_integer_constants(name, element, divisor, agree, values):
 def test_constant_shifts(amount, agree, values):
     b = Builder()
     x = b.input("x", tensor_type(int32, (40,)))
-    outputs = [(name, b.op(name, x, b.constant(amount, int32))) for name in ("bitwise_left_shift", "bitwise_right_shift")]
+    outputs = [
+        (name, b.op(name, x, b.constant(amount, int32))) for name in ("bitwise_left_shift", "bitwise_right_shift")
+    ]
     agree(Graph.make("entry", [x], outputs), [values(int32, (40,))], exact=True)
 
 
@@ -147,7 +151,10 @@ def test_erf_coefficients_are_those_of_its_function():
         for order in range(25):
             total = sum(height * mpmath.cos(order * angle) for height, angle in zip(heights, angles, strict=True))
             coefficient = abs(float(2 * total / points))
-            assert any(abs(coefficient - number) <= 1e-15 + 1e-14 * coefficient for number in stated), (order, coefficient)
+            assert any(abs(coefficient - number) <= 1e-15 + 1e-14 * coefficient for number in stated), (
+                order,
+                coefficient,
+            )
 
 
 def test_quiet_overflow(agree):

@@ -35,18 +35,26 @@ def test_recurrence(place, agree):
     b = Builder()
     x, w, h = _sequence(b), b.input("w", tensor_type(float32, (H, H))), b.input("h", ROW)
     final, steps = make_loop(b, T, _rnn_body(), [h], [w], [x], [place])
-    source = agree(Graph.make("entry", [x, w, h], [("final", final), ("steps", steps)]), [_array(T, B, H), _array(H, H), _array(B, H)])
+    source = agree(
+        Graph.make("entry", [x, w, h], [("final", final), ("steps", steps)]),
+        [_array(T, B, H), _array(H, H), _array(B, H)],
+    )
     assert f"range({T})" in source
 
 
-@pytest.mark.parametrize(("trips", "place", "steps"), [(3, (0, 1, 2), 6), (2, (0, 5, -3), 6), (0, (0, 0, 1), 6), (1, (0, 3, 1), 6)])
+@pytest.mark.parametrize(
+    ("trips", "place", "steps"), [(3, (0, 1, 2), 6), (2, (0, 5, -3), 6), (0, (0, 0, 1), 6), (1, (0, 3, 1), 6)]
+)
 def test_strides_and_trip_counts(trips, place, steps, agree):
     b = Builder()
     x, w = _sequence(b, steps=steps), b.input("w", tensor_type(float32, (H, H)))
     zeros = b.op("broadcast_to", b.constant(0.0, float32), shape=(B, H))
     final, stacked = make_loop(b, trips, _rnn_body(), [zeros], [w], [x], [place])
     after = b.op("negative", final)
-    agree(Graph.make("entry", [x, w], [("final", final), ("after", after), ("stacked", stacked)]), [_array(steps, B, H), _array(H, H)])
+    agree(
+        Graph.make("entry", [x, w], [("final", final), ("after", after), ("stacked", stacked)]),
+        [_array(steps, B, H), _array(H, H)],
+    )
 
 
 def test_a_sequence_along_another_axis(agree):
@@ -62,7 +70,11 @@ def _loop_over(carries, make_outputs, stacks=0, invariants=0, sequences=0, type_
     """A body over carries, invariants and sequence elements of one type."""
     b = Builder()
     t = b.input("t", tensor_type(int64))
-    inputs = [b.input(f"{kind}{i}", type_) for kind, n in (("c", carries), ("v", invariants), ("s", sequences)) for i in range(n)]
+    inputs = [
+        b.input(f"{kind}{i}", type_)
+        for kind, n in (("c", carries), ("v", invariants), ("s", sequences))
+        for i in range(n)
+    ]
     outputs = make_outputs(b, t, *inputs)
     assert len(outputs) == carries + stacks
     return Graph.make("body", [t, *inputs], [(f"o{i}", node) for i, node in enumerate(outputs)], builder=b)
@@ -75,8 +87,8 @@ def _loop_over(carries, make_outputs, stacks=0, invariants=0, sequences=0, type_
         lambda b, t, p, q: [q, p],  # swapped
         lambda b, t, p, q: [b.op("add", p, q), p],  # Fibonacci: a shift register
         lambda b, t, p, q: [b.op("flip", q, axes=(0,)), b.op("add", p, q)],  # one shows the other's memory
-        lambda b, t, p, q: (lambda s: [s, b.op("flip", s, axes=(1,))])(b.op("add", p, q)),  # both show the same memory
-        lambda b, t, p, q: (lambda s: [s, s])(b.op("multiply", p, q)),  # both are the same value
+        lambda b, t, p, q: [b.op("add", p, q), b.op("flip", b.op("add", p, q), axes=(1,))],  # both show the same memory
+        lambda b, t, p, q: [b.op("multiply", p, q)] * 2,  # both are the same value
         lambda b, t, p, q: [p, q],  # nothing changes
         lambda b, t, p, q: [b.op("negative", p), b.op("negative", b.op("negative", q))],  # in place
         lambda b, t, p, q: [b.op("add", b.op("sin", p), b.op("cos", p)), b.op("exp", b.op("negative", q))],
@@ -92,6 +104,16 @@ def test_carries(following, owned, agree):
     p, q = make_loop(b, 5, body, starts)
     outputs = [("p", p), ("q", q), ("more", b.op("negative", b.op("negative", p))), ("sum", b.op("add", p, q))]
     agree(Graph.make("entry", [x, y], outputs), [_array(B, H), _array(B, H, seed=1)])
+
+
+def test_results_that_are_a_start_unchanged(agree):
+    b = Builder()
+    x = b.input("x", ROW)
+    start, other = b.op("sin", x), b.op("cos", x)
+    body = _loop_over(2, lambda b, t, p, q, v: [p, b.op("flip", v, axes=(0,))], invariants=1)
+    p, q = make_loop(b, 3, body, [start, start], [other])
+    outputs = [("start", b.op("negative", start)), ("other", b.op("negative", other)), ("p", p), ("q", q)]
+    agree(Graph.make("entry", [x], outputs), [_array(B, H)])
 
 
 def test_starts_that_are_read_again(agree):
@@ -111,7 +133,19 @@ def test_everything_may_be_stacked(agree):
         grown = b.op("add", c, b.op("multiply", v, s))
         half = b.constant(0.5, float32)
         count = b.op("multiply", b.op("cast", t, dtype=float32), half)
-        return [grown, c, v, s, t, half, count, b.op("flip", grown, axes=(0,)), grown, b.op("exp", grown), b.op("exp", grown)]
+        return [
+            grown,
+            c,
+            v,
+            s,
+            t,
+            half,
+            count,
+            b.op("flip", grown, axes=(0,)),
+            grown,
+            b.op("exp", grown),
+            b.op("exp", grown),
+        ]
 
     body = _loop_over(1, following, stacks=10, invariants=1, sequences=1)
     results = make_loop(b, T, body, [x], [v], [b.op("sin", s)], [(0, 0, 1)])
@@ -180,7 +214,10 @@ def test_fused_kernels_are_written_out(agree):
     b = Builder()
     x, y = b.input("x", ROW), b.input("y", ROW)
     total = b.op("add", x, y)
-    outputs = [("a", b.op("tanh", b.op("multiply", total, x))), ("b", b.op("sum", b.op("exp", total), axes=(0,), keepdims=False))]
+    outputs = [
+        ("a", b.op("tanh", b.op("multiply", total, x))),
+        ("b", b.op("sum", b.op("exp", total), axes=(0,), keepdims=False)),
+    ]
     graph = Graph.make("entry", [x, y], outputs, builder=b)
     fused = run_pipeline(graph, only=["fuse"], check=True)
     assert any(node.op.name == "fused" for node in fused.nodes)
@@ -196,9 +233,7 @@ def test_an_unrolled_lstm_through_the_pipeline(agree):
     outputs = []
     for step in range(steps):
         gates = b.op("add", b.op("matmul", b.op("index", x, axis=0, index=step), w), b.op("matmul", h, u))
-        i, f, g, o = (
-            b.op("slice", gates, starts=(0, k * H), stops=(B, (k + 1) * H), steps=(1, 1)) for k in range(4)
-        )
+        i, f, g, o = (b.op("slice", gates, starts=(0, k * H), stops=(B, (k + 1) * H), steps=(1, 1)) for k in range(4))
         c = b.op("add", b.op("multiply", b.op("sigmoid", f), c), b.op("multiply", b.op("sigmoid", i), b.op("tanh", g)))
         h = b.op("multiply", b.op("sigmoid", o), b.op("tanh", c))
         outputs.append(h)

@@ -77,14 +77,16 @@ def test_hostile_names(agree):
     arrays = [np.full(4, k, np.float32) / 10 for k in range(len(inputs))]
     source = agree(graph, arrays, states)
     source.encode("utf-8")
-    assert "import os" not in [ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import)]
+    assert "import os" not in [
+        ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import)
+    ]
 
 
 def test_hostile_entry_and_module_names():
     b = Builder()
     x = b.input("x", ROW)
     graph = Graph.make("g", [x], [("y", b.op("sigmoid", x))])
-    source = emit_module(Module('bad """ name\n\\', {name: graph for name in HOSTILE}))
+    source = emit_module(Module('bad """ name\n\\', dict.fromkeys(HOSTILE, graph)))
     entries = compile_source(source)
     assert list(entries) == HOSTILE
     for entry in entries.values():
@@ -96,7 +98,9 @@ def test_hostile_notes(agree):
     x = b.input("x", ROW)
     place = Location("/tmp/a\nraise SystemExit\r\n.py", 3)
     y = b.op("negative", b.op("exp", x))
-    b.replace_note(y, Note((place,), ("layer\u2028\x00\x0c\nraise SystemExit", "-*- coding: latin1 -*-"), "backward", "a b\nc"))
+    b.replace_note(
+        y, Note((place,), ("layer\u2028\x00\x0c\nraise SystemExit", "-*- coding: latin1 -*-"), "backward", "a b\nc")
+    )
     z = b.op("exp", y)
     source = agree(Graph.make("entry", [x], [("z", z)], builder=b), [np.zeros(4, np.float32)])
     assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Raise)]
@@ -116,7 +120,13 @@ def test_pool_gives_names_back():
     pool = NamePool(["taken"])
     assert [pool.take("x"), pool.take("x"), pool.take("x")] == ["x", "x_2", "x_3"]
     pool.release("x_2")
-    assert [pool.take("x"), pool.take("x"), pool.take("taken"), pool.take("x_5"), pool.take("x")] == ["x_2", "x_4", "taken_2", "x_5", "x_6"]
+    assert [pool.take("x"), pool.take("x"), pool.take("taken"), pool.take("x_5"), pool.take("x")] == [
+        "x_2",
+        "x_4",
+        "taken_2",
+        "x_5",
+        "x_6",
+    ]
 
 
 # -- comments and lines ------------------------------------------------------------------------------------------------
@@ -172,12 +182,20 @@ def test_a_nan_with_a_payload_keeps_it():
 
 @pytest.mark.parametrize(
     ("number", "element", "text"),
-    [(0.1, float32, "x * 0.1"), (-0.0, float32, "x * -0.0"), (1 / 3, float64, "x * 0.3333333333333333"), (np.inf, float32, "x * np.inf")],
+    [
+        (0.1, float32, "x * 0.1"),
+        (-0.0, float32, "x * -0.0"),
+        (1 / 3, float64, "x * 0.3333333333333333"),
+        (np.inf, float32, "x * np.inf"),
+    ],
 )
 def test_scalar_constants_are_short(number, element, text, agree):
     b = Builder()
     x = b.input("x", tensor_type(element, (3,)))
-    source = agree(Graph.make("entry", [x], [("y", b.op("multiply", x, b.constant(number, element)))]), [np.ones(3, element.storage)])
+    source = agree(
+        Graph.make("entry", [x], [("y", b.op("multiply", x, b.constant(number, element)))]),
+        [np.ones(3, element.storage)],
+    )
     assert text in source
 
 
@@ -208,7 +226,11 @@ def test_what_a_view_shows_is_not_overwritten(agree):
     x = b.input("x", tensor_type(float32, (4, 4)))
     grown = b.op("exp", x)
     turned = b.op("transpose", grown, permutation=(1, 0))
-    outputs = [("a", b.op("negative", grown)), ("b", b.op("add", turned, b.op("sin", turned))), ("c", b.op("cos", grown))]
+    outputs = [
+        ("a", b.op("negative", grown)),
+        ("b", b.op("add", turned, b.op("sin", turned))),
+        ("c", b.op("cos", grown)),
+    ]
     agree(Graph.make("entry", [x], outputs), [np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)])
 
 
@@ -249,7 +271,9 @@ def test_random_chains_of_views_and_updates(agree):
 
 def _longest_block(source):
     return max(
-        len(getattr(node, "body", ())) for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.FunctionDef, ast.For, ast.With))
+        len(getattr(node, "body", ()))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.FunctionDef, ast.For, ast.With))
     )
 
 
@@ -264,7 +288,9 @@ def test_long_functions_are_cut(agree):
             kept.append(value)
     for other in reversed(kept):
         value = b.op("add", value, other)
-    graph = Graph.make("entry", [x], [("y", value), ("p", p), ("sum", b.op("sum", value, axes=(0,), keepdims=False))], [(p, value)])
+    graph = Graph.make(
+        "entry", [x], [("y", value), ("p", p), ("sum", b.op("sum", value, axes=(0,), keepdims=False))], [(p, value)]
+    )
     source = agree(graph, [np.linspace(0, 1, 4, dtype=np.float32)], {"p": np.ones(4, np.float32)})
     assert _longest_block(source) <= LONGEST
     assert "_entry_part_2(" in source
@@ -272,7 +298,12 @@ def test_long_functions_are_cut(agree):
 
 def test_long_loop_bodies_are_cut(agree):
     inner = Builder()
-    t, c, v, s = inner.input("t", tensor_type(int64)), inner.input("c", ROW), inner.input("v", ROW), inner.input("s", ROW)
+    t, c, v, s = (
+        inner.input("t", tensor_type(int64)),
+        inner.input("c", ROW),
+        inner.input("v", ROW),
+        inner.input("s", ROW),
+    )
     value = inner.op("multiply", c, inner.op("cast", t, dtype=float32))
     early = inner.op("exp", value)
     for _ in range(700):
@@ -345,7 +376,9 @@ def test_text_does_not_depend_on_the_hash_seed():
     texts = set()
     for seed in "12":
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root}
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=root, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=root, check=True
+        )
         texts.add(done.stdout)
     assert len(texts) == 1 and "def p(" in texts.pop()
 
@@ -384,17 +417,26 @@ def test_rounding_to_bfloat16_is_that_of_the_reference():
     from graphc.ir.types import round_to
 
     bits = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype=np.uint32)
-    edges = np.array([0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x00008000, 0x00018000, 0x00007FFF], np.uint32)
+    edges = np.array(
+        [0x7F7FFFFF, 0x7F800000, 0x7F800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x00008000, 0x00018000, 0x00007FFF], np.uint32
+    )
     single = np.concatenate([bits, edges]).view(np.float32)
     assert _round_bfloat16(single).tobytes() == round_to(single, bfloat16).tobytes()
 
 
 def test_narrow_constants(agree):
     b = Builder()
-    x, y, z = b.input("x", tensor_type(int8, (3,))), b.input("y", tensor_type(float16, (3,))), b.input("z", tensor_type(bool_, (3,)))
+    x, y, z = (
+        b.input("x", tensor_type(int8, (3,))),
+        b.input("y", tensor_type(float16, (3,))),
+        b.input("z", tensor_type(bool_, (3,))),
+    )
     outputs = [
         ("x", b.op("add", x, b.constant(-128, int8))),
         ("y", b.op("maximum", y, b.constant(0.1, float16))),
         ("z", b.op("logical_xor", z, b.constant(True, bool_))),
     ]
-    agree(Graph.make("entry", [x, y, z], outputs), [np.array([1, -1, 127], np.int8), np.ones(3, np.float16), np.array([True, False, True])])
+    agree(
+        Graph.make("entry", [x, y, z], outputs),
+        [np.array([1, -1, 127], np.int8), np.ones(3, np.float16), np.array([True, False, True])],
+    )

@@ -18,7 +18,9 @@ def _state(b, name, type_=ROW):
 
 
 def _start(*names):
-    return {name: np.random.default_rng(seed).standard_normal((3, 3)).astype(np.float32) for seed, name in enumerate(names)}
+    return {
+        name: np.random.default_rng(seed).standard_normal((3, 3)).astype(np.float32) for seed, name in enumerate(names)
+    }
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,10 @@ def _start(*names):
         lambda b, p, q: [(p, b.op("transpose", p, permutation=(1, 0))), (q, p)],
         lambda b, p, q: [(p, b.op("subtract", p, q)), (q, b.op("add", q, p))],
         lambda b, p, q: [(p, b.op("subtract", p, b.op("flip", p, axes=(0, 1))))],
-        lambda b, p, q: [(p, b.op("multiply", p, b.op("index", b.op("index", q, axis=0, index=0), axis=0, index=1))), (q, p)],
+        lambda b, p, q: [
+            (p, b.op("multiply", p, b.op("index", b.op("index", q, axis=0, index=0), axis=0, index=1))),
+            (q, p),
+        ],
         lambda b, p, q: [(p, b.op("exp", p)), (q, b.op("negative", b.op("exp", p)))],
         lambda b, p, q: [(p, p), (q, b.op("broadcast_to", b.constant(2.0, float32), shape=(3, 3)))],
         lambda b, p, q: [(q, b.op("broadcast_to", b.op("index", p, axis=0, index=0), shape=(3, 3))), (p, q)],
