@@ -188,7 +188,10 @@ class _KernelEmitter:
                 if not pack.is_outside:
                     used = _params_of(schedule, step)
                     fn.call(pack.function, None, [*(pointers[param] for param in used), panel])
-            ContractionEmitter(evaluator, step, panel).emit()
+            working = None
+            if step.left_bytes:
+                working = fn.element(fn.arguments[schedule.own_params], I8, integer(schedule.working_offset))
+            ContractionEmitter(evaluator, step, panel, working).emit()
         fn.ret()
 
     def _pack(self, fn: Function, schedule: Schedule, step: Contraction, used: Sequence[int]) -> None:

@@ -15,15 +15,20 @@ from graphc.backends.llvm.conversion import cast, from_memory, memory_type, regi
 from graphc.backends.llvm.emitter import Loop, Value, constant, integer
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes, load_vector, store_vector
+from graphc.ir.types import DType
 from graphc.kernel.loopir import Load, Map
-from graphc.kernel.tiling import Contraction, source_load
+from graphc.kernel.tiling import Contraction, left_terms, source_load
 
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """A tile's place: ``height`` rows from ``row`` on, and its vectors from ``column`` on; ``panel`` numbers its columns' panel."""
+    """A tile's place.
+
+    ``height`` rows from ``row`` on, which is ``local`` rows into its block; vectors from ``column`` on, in panel number ``panel``.
+    """
 
     row: Value
+    local: Value
     height: int
     column: Value
     panel: Value
@@ -37,15 +42,17 @@ class ContractionEmitter:
         evaluator: of the kernel, with no axis bound.
         plan: what to emit.
         panels: address of the packed right operand, where it is packed.
+        scratch: memory for packed rows of the left operand, where they are packed.
     """
 
-    def __init__(self, evaluator: Evaluator, plan: Contraction, panels: Value | None) -> None:
+    def __init__(self, evaluator: Evaluator, plan: Contraction, panels: Value | None, scratch: Value | None) -> None:
         self.evaluator = evaluator
         self.fn = evaluator.fn
         self.kernel = evaluator.kernel
         self.extents = evaluator.kernel.extents
         self.plan = plan
         self.panels = panels
+        self.packed_rows = scratch if plan.left_bytes else None
         self.dtype = self.kernel.values[plan.reduce].dtype
         self.vector = register_type(self.dtype, plan.lanes)
         self.width = plan.tile_vectors * plan.lanes
@@ -84,10 +91,16 @@ class ContractionEmitter:
         fn, size = self.fn, self.plan.row_block or self.rows
         blocks, rest = divmod(self.rows, size)
         loop = fn.begin_loop(blocks)
-        self._columns(fn.multiply(loop.index, size), size)
+        self._block(fn.multiply(loop.index, size), size)
         fn.end_loop(loop)
         if rest:
-            self._columns(integer(blocks * size), rest)
+            self._block(integer(blocks * size), rest)
+
+    def _block(self, row: Value, count: int) -> None:
+        """All columns of ``count`` rows."""
+        if self.packed_rows is not None:
+            self._each_tile(row, count, self._pack_rows)
+        self._columns(row, count)
 
     def _columns(self, row: Value, count: int) -> None:
         """All columns of ``count`` rows, a panel at a time."""
@@ -104,15 +117,22 @@ class ContractionEmitter:
             self._tiles(row, count, integer(panels * self.width), integer(panels), vectors)
 
     def _tiles(self, row: Value, count: int, column: Value, panel: Value, vectors: tuple[Lanes, ...]) -> None:
+        def tile(first: Value, local: Value, height: int) -> None:
+            self._tile(_Tile(first, local, height, column, panel, vectors))
+
+        self._each_tile(row, count, tile)
+
+    def _each_tile(self, row: Value, count: int, body: Callable[[Value, Value, int], None]) -> None:
+        """``body(first row, rows before it in the block, height)`` for the tiles of ``count`` rows."""
         fn, height = self.fn, self.plan.tile_rows
         tiles, rest = divmod(count, height)
         if tiles:
             loop = fn.begin_loop(tiles)
-            first = fn.add(row, fn.multiply(loop.index, height))
-            self._tile(_Tile(first, height, column, panel, vectors))
+            local = fn.multiply(loop.index, height)
+            body(fn.add(row, local), local, height)
             fn.end_loop(loop)
         if rest:
-            self._tile(_Tile(fn.add(row, integer(tiles * height)), rest, column, panel, vectors))
+            body(fn.add(row, integer(tiles * height)), integer(tiles * height), rest)
 
     # -- the tile --------------------------------------------------------------------------------------------------
 
@@ -131,7 +151,7 @@ class ContractionEmitter:
     def _sums(self, tile: _Tile) -> list[list[Value]]:
         """The accumulators after the loops over the sum's axes."""
         fn, plan = self.fn, self.plan
-        left = self._left_addresses(tile)
+        left, left_steps, source = self._left_operand(tile)
         right = self._right_address(tile)
         zero = constant(self.vector, 0)
         state = [zero] * (tile.height * len(tile.vectors))
@@ -142,16 +162,14 @@ class ContractionEmitter:
             loop = fn.begin_loop(self.count if depth == 0 else self.extents[axis], state)
             loops.append(loop)
             state = loop.carried
-            left_offset = fn.add(left_offset, fn.multiply(loop.index, self.left.map.coefficients[axis]))
+            left_offset = fn.add(left_offset, fn.multiply(loop.index, left_steps[axis]))
             right_offset = fn.add(right_offset, fn.multiply(loop.index, right_steps[axis]))
         vectors = self._right_vectors(right, right_offset, tile.vectors)
         updated: list[Value] = []
-        element = memory_type(self.left.dtype)
         for row, (address, step) in enumerate(left):
+            element = memory_type(source)
             here = fn.element(fn.element(address, element, left_offset), element, integer(step))
-            stored = fn.load(element, here, self.left.dtype.itemsize)
-            number = from_memory(fn, stored, self.left.dtype, self.evaluator.target)
-            spread = fn.splat(cast(fn, number, self.left.dtype, self.dtype, self.evaluator.target), plan.lanes)
+            spread = fn.splat(self._converted(fn.load(element, here, source.itemsize), source), plan.lanes)
             for position, vector in enumerate(vectors):
                 updated.append(self._multiply_add(spread, vector, state[row * len(vectors) + position]))
         for loop in reversed(loops):
@@ -169,7 +187,59 @@ class ContractionEmitter:
 
     # -- operands --------------------------------------------------------------------------------------------------
 
-    def _left_addresses(self, tile: _Tile) -> list[tuple[Value, int]]:
+    def _converted(self, stored: Value, source: DType) -> Value:
+        """An element (or vector) just loaded, in the dtype of the sum."""
+        target = self.evaluator.target
+        return cast(self.fn, from_memory(self.fn, stored, source, target), source, self.dtype, target)
+
+    def _left_operand(self, tile: _Tile) -> tuple[list[tuple[Value, int]], dict[int, int], DType]:
+        """For each row an address and a displacement in elements, the steps along the axes of the sum, and the dtype in memory."""
+        depth = self.plan.depth
+        if self.packed_rows is None:
+            coefficients = self.left.map.coefficients
+            return self._left_addresses(tile.row, tile.height), {axis: coefficients[axis] for axis in depth}, self.left.dtype
+        address = self._packed_rows_address(tile.local)
+        return [(address, row) for row in range(tile.height)], self._row_major(tile.height), self.dtype
+
+    def _packed_rows_address(self, local: Value) -> Value:
+        assert self.packed_rows is not None
+        return self.fn.element(self.packed_rows, memory_type(self.dtype), self.fn.multiply(local, left_terms(self.plan, self.extents)))
+
+    def _row_major(self, size: int) -> dict[int, int]:
+        """Steps along the axes of the sum where positions of ``size`` elements lie one after another."""
+        steps = {}
+        for axis in reversed(self.plan.depth):
+            steps[axis] = size
+            size *= self.extents[axis]
+        return steps
+
+    def _pack_rows(self, row: Value, local: Value, height: int) -> None:
+        """Copy a tile's rows of the left operand so that its elements are read one after another."""
+        fn, source = self.fn, self.left.dtype
+        element, packed = memory_type(source), memory_type(self.dtype)
+        rows = self._left_addresses(row, height)
+        steps = self._row_major(height)
+        target = self._packed_rows_address(local)
+        loops: list[Loop] = []
+        from_offset, to_offset = integer(0), integer(0)
+        for depth, axis in enumerate(self.plan.depth):
+            loop = fn.begin_loop(self.count if depth == 0 else self.extents[axis])
+            loops.append(loop)
+            from_offset = fn.add(from_offset, fn.multiply(loop.index, self.left.map.coefficients[axis]))
+            to_offset = fn.add(to_offset, fn.multiply(loop.index, steps[axis]))
+        place = fn.element(target, packed, to_offset)
+        if self._flat_stride(self.left.map) == 1:
+            stored = fn.load(element.with_lanes(height), fn.element(rows[0][0], element, from_offset), source.itemsize)
+            fn.store(self._converted(stored, source), place, self.dtype.itemsize)
+        else:
+            for number, (address, step) in enumerate(rows):
+                here = fn.element(fn.element(address, element, from_offset), element, integer(step))
+                value = self._converted(fn.load(element, here, source.itemsize), source)
+                fn.store(value, fn.element(place, packed, integer(number)), self.dtype.itemsize)
+        for loop in reversed(loops):
+            fn.end_loop(loop)
+
+    def _left_addresses(self, row: Value, height: int) -> list[tuple[Value, int]]:
         """For each row an address and a constant displacement in elements."""
         fn, map_ = self.fn, self.left.map
         element = memory_type(self.left.dtype)
@@ -177,9 +247,9 @@ class ContractionEmitter:
         base = fn.element(base, element, fn.multiply(self.start, map_.coefficients[self.plan.depth[0]]))
         stride = self._flat_stride(map_)
         if stride is not None:
-            first = fn.element(base, element, fn.multiply(tile.row, stride))
-            return [(first, row * stride) for row in range(tile.height)]
-        offsets = (self._row_offset(map_, fn.add(tile.row, integer(row))) for row in range(tile.height))
+            first = fn.element(base, element, fn.multiply(row, stride))
+            return [(first, number * stride) for number in range(height)]
+        offsets = (self._row_offset(map_, fn.add(row, integer(number))) for number in range(height))
         return [(fn.element(base, element, offset), 0) for offset in offsets]
 
     def _outer_address(self, load: Load) -> Value:
@@ -219,11 +289,7 @@ class ContractionEmitter:
         if not self.plan.packed:
             coefficients = source_load(self.kernel, self.plan.right).map.coefficients
             return {axis: coefficients[axis] for axis in self.plan.depth}
-        steps, size = {}, self.width
-        for axis in reversed(self.plan.depth):
-            steps[axis] = size
-            size *= self.extents[axis]
-        return steps
+        return self._row_major(self.width)
 
     def _right_address(self, tile: _Tile) -> Value:
         fn = self.fn
@@ -251,8 +317,7 @@ class ContractionEmitter:
         result = []
         for number, some in enumerate(vectors):
             stored = load_vector(fn, element, fn.element(here, element, integer(number * lanes)), some, load.dtype.itemsize)
-            value = from_memory(fn, stored, load.dtype, self.evaluator.target)
-            result.append(cast(fn, value, load.dtype, self.dtype, self.evaluator.target))
+            result.append(self._converted(stored, load.dtype))
         return result
 
     # -- results ---------------------------------------------------------------------------------------------------

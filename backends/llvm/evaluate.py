@@ -165,7 +165,8 @@ class Evaluator:
         """A value in every lane; the copy of a hoisted scalar is made once, where the scalar is."""
         if value.lanes == lanes:
             return value
-        key = (value.text, lanes)
+        # With its type: the zeros of two dtypes are one text.
+        key = (str(value), lanes)
         for depth, scope in enumerate(self.scopes):
             if key in scope.spread:
                 return scope.spread[key]

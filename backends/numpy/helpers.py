@@ -34,7 +34,7 @@ def _to_bfloat16(x: Array) -> Array:
     return (bits >> np.uint32(16)).astype(np.uint16).reshape(np.shape(x))
 
 
-def _to_integer(x: Array, dtype: Any) -> Array:
+def _to_integer(x: Array, dtype: Any) -> Any:
     """Float to integer: truncated; too large or small gives the end of the range, NaN gives 0."""
     limits = np.iinfo(dtype)
     whole = np.trunc(np.asarray(x, dtype=np.float64))
@@ -45,7 +45,7 @@ def _to_integer(x: Array, dtype: Any) -> Array:
     return np.where(whole >= beyond, dtype(limits.max), result)
 
 
-def _floor_divide(x: Array, y: Array) -> Array:
+def _floor_divide(x: Array, y: Array) -> Any:
     """Integer division toward minus infinity; by zero it gives 0, and the smallest integer by -1 itself."""
     x, y = np.asarray(x), np.asarray(y)
     negate = y == -1 if y.dtype.kind == "i" else np.zeros(y.shape, bool)
@@ -53,14 +53,14 @@ def _floor_divide(x: Array, y: Array) -> Array:
     return np.where(y == 0, x.dtype.type(0), quotient)
 
 
-def _remainder(x: Array, y: Array) -> Array:
+def _remainder(x: Array, y: Array) -> Any:
     """What integer division toward minus infinity leaves; by zero it gives 0."""
     x, y = np.asarray(x), np.asarray(y)
     trivial = (y == 0) | (y == -1) if y.dtype.kind == "i" else y == 0
     return np.remainder(x, np.where(trivial, y.dtype.type(1), y))
 
 
-def _integer_power(x: Array, y: Array) -> Array:
+def _integer_power(x: Array, y: Array) -> Any:
     """X to the power y, wrapping; a negative power of anything but 1 and -1 is 0."""
     x, y = np.asarray(x), np.asarray(y)
     power = np.power(x, np.maximum(y, y.dtype.type(0)))
@@ -72,14 +72,14 @@ def _integer_power(x: Array, y: Array) -> Array:
     return np.where(y < 0, negative, power)
 
 
-def _left_shift(x: Array, amount: Array) -> Array:
+def _left_shift(x: Array, amount: Array) -> Any:
     """X * 2**amount, wrapping; 0 where the amount is negative or not below the width."""
     x, amount = np.asarray(x), np.asarray(amount)
     fits = (amount >= 0) & (amount < 8 * x.dtype.itemsize)
     return np.where(fits, np.left_shift(x, np.where(fits, amount, amount.dtype.type(0))), x.dtype.type(0))
 
 
-def _right_shift(x: Array, amount: Array) -> Array:
+def _right_shift(x: Array, amount: Array) -> Any:
     """X / 2**amount toward minus infinity; 0 or -1 where the amount is negative or not below the width."""
     x, amount = np.asarray(x), np.asarray(amount)
     fits = (amount >= 0) & (amount < 8 * x.dtype.itemsize)
@@ -88,13 +88,13 @@ def _right_shift(x: Array, amount: Array) -> Array:
     return np.where(fits | (x < 0), shifted, x.dtype.type(0))
 
 
-def _sigmoid(x: Array) -> Array:
+def _sigmoid(x: Array) -> Any:
     """1 / (1 + exp(-x)); the exponential is of a number that is not positive, so it cannot overflow."""
     decay = np.exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
 
 
-def _erf(x: Array) -> Array:
+def _erf(x: Array) -> Any:
     """The error function to about 1e-15.
 
     Near 0 the series erf(x) = 2 x exp(-x²) / sqrt(pi) * sum of (2 x²)**n / (1 * 3 * ... * (2 n + 1)); elsewhere
@@ -172,7 +172,7 @@ def _scatter_add_along_axis(base: Array, indices: Array, updates: Array, axis: i
     return total
 
 
-def _argsort_descending(x: Array, axis: int) -> Array:
+def _argsort_descending(x: Array, axis: int) -> Any:
     """The positions that sort from large to small; equals keep their order, NaN comes last."""
     # The complement of integers reverses their order and cannot overflow as the negative can.
     return np.argsort(-x if x.dtype.kind == "f" else ~x, axis=axis, kind="stable")

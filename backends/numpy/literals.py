@@ -54,7 +54,7 @@ def is_plain(value: ArrayValue) -> bool:
     if not wrong.any():
         return True
     ordinary = np.asarray(np.nan, dtype=held.dtype).tobytes()
-    return held[wrong].tobytes() == ordinary * int(wrong.sum())
+    return bool(held[wrong].tobytes() == ordinary * int(wrong.sum()))
 
 
 def array_expression(value: ArrayValue) -> ast.expr:

@@ -1,8 +1,8 @@
-"""Decisions about a region before a line is written: what is inlined, how long names live, what goes into dead operands.
+"""Decisions before a line is written: what is inlined, how long names live, what goes into dead operands.
 
-A *variable* is a name in the generated function; a *storage* is the memory behind it.  Views have variables of their own
-over the storage of what they look at.  A storage may be overwritten only if this function made it and nothing reads it
-afterwards, under any name.
+A *variable* is a name in the generated function; a *storage* is the memory behind it.  Views have variables of their
+own over the storage of what they look at.  A storage may be overwritten only if this function made it and nothing
+reads it afterwards, under any name.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class _Planner:
         users = {operand: node for node in self.nodes for operand in node.inputs}
         for node in self.nodes:
             if is_filled(node) and self.uses[node] == self.carry_uses[node]:
-                # Every loop starts from zeros of its own, which it may then overwrite.
+                # Written where a loop starts from it.
                 self.plan.inlined.add(node)
             if self.uses[node] != 1 or node in barred or not isinstance(node.type, TensorType):
                 continue
@@ -241,7 +241,8 @@ class _Planner:
         next_values = body.output_nodes[:count]
         carry_inputs = body.inputs[1 : 1 + count]
         adopted = self._adoptable(position, parts)
-        own = adopted | {index for index, initial in enumerate(parts.carries) if initial in self.plan.inlined}
+        # Each carry that starts as zeros gets zeros of its own.
+        own = adopted | {index for index, initial in enumerate(parts.carries) if is_filled(initial)}
         body_plan, fresh = self._plan_body(body, next_values, carry_inputs, own)
         adopted &= own
         carries: list[Variable] = []

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from graphc.backends.numpy.code import Block, Comment, Item
 from graphc.backends.numpy.literals import dtype_expression, typed_scalar, weak_scalar
-from graphc.backends.numpy.lowering.movement import element
+from graphc.backends.numpy.lowering.movement import element, is_filled
 from graphc.backends.numpy.lowering.pointwise import operands_of, ufunc_of, update_in_place
 from graphc.backends.numpy.lowering.table import RULES
 from graphc.backends.numpy.module import ModuleScope
@@ -210,7 +210,8 @@ class RegionWriter:
             if index in loop.adopted:
                 continue
             self.name_variable(held, hints.get(held) or carry_hint(loop, index, inner_hints))
-            self.items.append(assign(held.name, self.value(initial)))
+            start = RULES[initial.op.name](self, initial) if is_filled(initial) else self.value(initial)
+            self.items.append(assign(held.name, start))
         counter = self.pool.take(identifier(body.inputs[0].attrs["name"]))
         self._counters[body.inputs[0]] = counter
         stacked: dict[Node, list[ast.expr]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from graphc.backends.numpy.lowering.movement import is_filled
 from graphc.backends.numpy.names import noun
 from graphc.backends.numpy.plan import LoopPlan, RegionPlan, Variable
 from graphc.ir.node import Node, Note
@@ -38,6 +39,8 @@ def carry_hint(loop: LoopPlan, index: int, inner: Mapping[Variable, str]) -> str
 def base_name(node: Node, note: Note) -> str:
     """What a value without a name is called: a layer's product after the layer, others after what they are."""
     layers = [part for part in note.scope if not part.startswith("step ")]
+    if is_filled(node):
+        return {0: "zeros", 1: "ones"}.get(node.inputs[0].attrs["value"].scalar(), "filled")
     is_product = node.op.kind is OpKind.CONTRACTION and note.role == "forward"
     return layers[-1] if layers and is_product else noun(node.op.name)
 

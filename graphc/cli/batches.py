@@ -74,26 +74,24 @@ def make_batches(source: str, arrays: Mapping[str, Array], inputs: Mapping[str, 
         GraphcTypeError: a dtype that cannot be cast without loss of kind (E449).
         GraphcValueError: a shape that fits no batch, or numbers of examples that differ (E449).
     """
-    cast = {name: _cast(f"{source}: {name!r}", arrays[name], spec) for name, spec in inputs.items()}
-    laid: dict[str, Array] = {}
+    laid = {name: _cast(f"{source}: {name!r}", arrays[name], spec) for name, spec in inputs.items()}
     axes: dict[str, int] = {}
-    found: dict[str, tuple[int, int]] = {}  # input → (examples, batch size)
-    for name, spec in inputs.items():
-        array = cast[name]
-        laid[name] = array
-        if array.shape == spec.shape:
-            continue  # the whole of it, unless the other arrays say otherwise
-        laid[name], axis = _lay_out(f"{source}: {name!r}", array, spec)
-        axes[name] = axis
-        found[name] = laid[name].shape[axis], spec.shape[axis]
-    if not found:
+    # An array of the input's own shape is taken whole; arrays that differ in one axis tell the batch size to the others.
+    unlike = [name for name, spec in inputs.items() if laid[name].shape != spec.shape]
+    for name in sorted(unlike, key=lambda name: _batch_axis(laid[name], inputs[name]) is None):
+        size = next((inputs[other].shape[axis] for other, axis in axes.items()), None)
+        laid[name], axes[name] = _lay_out(f"{source}: {name!r}", laid[name], inputs[name], size)
+    if not axes:
         return Batches(laid, {}, 1, 1)
-    (first, (examples, size)) = next(iter(found.items()))
-    for name, pair in found.items():
-        if pair[1] != size:
-            raise GraphcValueError("E449", f"{source}: {first!r} comes in batches of {size}, {name!r} of {pair[1]}")
-        if pair[0] != examples:
-            raise GraphcValueError("E449", f"{source}: {first!r} has {examples} examples, {name!r} {pair[0]}")
+    first, axis = next(iter(axes.items()))
+    examples, size = laid[first].shape[axis], inputs[first].shape[axis]
+    for name, axis in axes.items():
+        if inputs[name].shape[axis] != size:
+            other = inputs[name].shape[axis]
+            raise GraphcValueError("E449", f"{source}: {first!r} comes in batches of {size}, {name!r} of {other}")
+        if laid[name].shape[axis] != examples:
+            other = laid[name].shape[axis]
+            raise GraphcValueError("E449", f"{source}: {first!r} has {examples} examples, {name!r} {other}")
     if examples < size:
         raise GraphcValueError(
             "E449",
@@ -103,17 +101,31 @@ def make_batches(source: str, arrays: Mapping[str, Array], inputs: Mapping[str, 
     return Batches(laid, axes, examples, size)
 
 
-def _lay_out(what: str, array: Array, spec: TensorSpec) -> tuple[Array, int]:
-    """The array with its examples along the input's batch axis, and that axis."""
-    if array.ndim == len(spec.shape):
-        differing = [
-            axis for axis, (ours, theirs) in enumerate(zip(array.shape, spec.shape, strict=True)) if ours != theirs
-        ]
-        if len(differing) == 1:
-            return array, differing[0]
-        fitting = [axis for axis in range(array.ndim) if spec.shape[:axis] + spec.shape[axis + 1 :] == array.shape[1:]]
-        if fitting:
-            return np.moveaxis(array, 0, fitting[0]), fitting[0]
+def _batch_axis(array: Array, spec: TensorSpec) -> int | None:
+    """The one axis in which the shapes differ; None where it is not one."""
+    if array.ndim != len(spec.shape):
+        return None
+    differing = [
+        axis for axis, (ours, theirs) in enumerate(zip(array.shape, spec.shape, strict=True)) if ours != theirs
+    ]
+    return differing[0] if len(differing) == 1 else None
+
+
+def _lay_out(what: str, array: Array, spec: TensorSpec, size: int | None) -> tuple[Array, int]:
+    """The array with its examples along the input's batch axis, and that axis.
+
+    Args:
+        what: the array, for errors.
+        array: all examples.
+        spec: the input.
+        size: of a batch, where it is known.
+    """
+    axis = _batch_axis(array, spec)
+    if axis is not None:
+        return array, axis
+    for axis, extent in enumerate(spec.shape):
+        if size in (None, extent) and spec.shape[:axis] + spec.shape[axis + 1 :] == array.shape[1:]:
+            return np.moveaxis(array, 0, axis), axis
     raise GraphcValueError(
         "E449",
         f"{what} has shape {array.shape}, the input is {spec}",

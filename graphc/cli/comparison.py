@@ -161,7 +161,7 @@ def compare(what: str, got: Array, expected: Array, nudged: Array, element: DTyp
         allowed = _RELATIVE[element] * (np.abs(theirs) + scale) + _NOISE_FACTOR * noise + smallest
         # Where a nudge reaches an overflow or leaves one, either result is right.
         unstable = finite != np.isfinite(near)
-        wrong = ~same & ~unstable & ~(error <= allowed)
+        wrong = ~same & ~unstable & ~(finite & (error <= allowed))
         error = np.where(same | unstable, 0.0, np.where(np.isnan(error), np.inf, error))
     largest = float(error.max())
     return (largest / scale if scale else largest), _worst(what, wrong, error, ours, theirs)

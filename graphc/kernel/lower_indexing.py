@@ -60,9 +60,10 @@ def _build_scatter(builder: KernelBuilder, node: Node, indices: Place, updates: 
     """``target[..., index, ...] += update`` over the updates, one after the other."""
     axis, target = node.attrs["axis"], builder.destinations[0]
     index = builder.axes(updates.shape)
-    rank = len(indices.shape)
-    along = index if node.op.name == "scatter_add_along_axis" else index[axis : axis + rank]
-    rest = (*index[:axis], ZERO, *index[axis + (1 if along is index else rank) :])
+    has_own_axes = node.op.name == "scatter_add"
+    rank = len(indices.shape) if has_own_axes else 1
+    along = index[axis : axis + rank] if has_own_axes else index
+    rest = (*index[:axis], ZERO, *index[axis + rank :])
     position = builder.cast(_element(builder, indices, along), int64)
     value = builder.cast(_element(builder, updates, index), target.dtype)
     scatter = Scatter(position, target.strides[axis])

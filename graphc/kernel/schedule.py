@@ -45,6 +45,7 @@ class Schedule:
         own_params: how many parameters the caller passes.
         offsets: byte offset in scratch of each further parameter.
         steps: what runs, in order.
+        working_offset: byte offset in scratch of the working memory that the steps share.
         scratch_bytes: scratch memory a call needs, not counting packed operands.
     """
 
@@ -52,6 +53,7 @@ class Schedule:
     own_params: int
     offsets: tuple[int, ...]
     steps: tuple[Step, ...]
+    working_offset: int
     scratch_bytes: int
 
     @property
@@ -97,7 +99,9 @@ def schedule_kernel(kernel: Kernel, target: Target, invariant: frozenset[int] = 
     for param, size in zip(view.kernel.params[len(kernel.params) :], view.sizes, strict=True):
         offsets.append(total)
         total += aligned(size * param.dtype.itemsize)
-    return Schedule(view.kernel, len(kernel.params), tuple(offsets), tuple(steps), total)
+    # Steps run one after another and share their working memory.
+    working = max((aligned(step.left_bytes) for step in steps if isinstance(step, Contraction)), default=0)
+    return Schedule(view.kernel, len(kernel.params), tuple(offsets), tuple(steps), total, total + working)
 
 
 # -- materialised values -------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ _SMALLEST_DEPTH = 4
 _PACKING_ROWS = 64
 """A right operand that lies well is packed where at least so many rows read it."""
 
-_DEPTH_BLOCK = 1024
+_DEPTH_BLOCK = 384
 """Terms of a sum between two visits of a tile: its panel then stays in the second-level cache."""
 
 
@@ -47,6 +47,7 @@ class Contraction:
         row_block: rows for which all columns are done before the next rows; 0 for all.
         packed_outer: the axes of ``outer`` that ``right`` depends on, in order.
         packed_bytes: size of all panels.
+        left_bytes: scratch memory for packed rows of ``left``, a block at a time; 0 where it is read in place.
     """
 
     reduce: ValueId
@@ -65,6 +66,7 @@ class Contraction:
     row_block: int
     packed_outer: tuple[int, ...]
     packed_bytes: int
+    left_bytes: int
 
 
 def contraction_operands(kernel: Kernel, number: ValueId) -> tuple[ValueId, ValueId] | None:
@@ -150,6 +152,12 @@ def plan_contraction(
     return min(fitting, key=lambda plan: _cost(kernel, plan, target, invariant))
 
 
+def left_terms(plan: Contraction, extents: Sequence[int]) -> int:
+    """Terms of the sum in a block of packed rows."""
+    inner = math.prod(extents[axis] for axis in plan.depth[1:])
+    return inner * (plan.depth_block or extents[plan.depth[0]])
+
+
 def _stores_sum(kernel: Kernel, plan: Contraction) -> bool:
     """True where all that is done with the sum is one store along the lanes: partial sums can wait there."""
     (first, *others) = plan.stores
@@ -188,7 +196,7 @@ def _plans(
         reused = plain and source_load(kernel, right).param in invariant
         packed = not plain or row_count >= _PACKING_ROWS or (reused and row_count >= 4)
         block = 0
-        if terms > 2 * _DEPTH_BLOCK:
+        if terms > 1.5 * _DEPTH_BLOCK:
             inner = terms // extents[depth[0]]
             block = max(1, _DEPTH_BLOCK // inner)
             block = 0 if block >= extents[depth[0]] else block
@@ -214,6 +222,7 @@ def _plans(
             0 if row_block >= row_count else row_block,
             packed_outer,
             count * size if packed else 0,
+            0,
         )
 
 

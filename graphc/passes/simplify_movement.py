@@ -88,10 +88,14 @@ def _slice(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
     starts, stops, steps = (node.attrs[name] for name in ("starts", "stops", "steps"))
     if x.op.name == "slice":
         inner = [x.attrs[name] for name in ("starts", "steps")]
-        merged_starts = tuple(a + start * step for a, start, step in zip(inner[0], starts, inner[1], strict=True))
+        # An empty part starts where the inner slice does: counted from its own start it could begin beyond the end.
+        merged_starts = tuple(
+            a + start * step if size != 0 else a
+            for a, start, step, size in zip(inner[0], starts, inner[1], node.shape, strict=True)
+        )
         merged_steps = tuple(first * second for first, second in zip(inner[1], steps, strict=True))
         merged_stops = tuple(
-            start + (size - 1) * step + 1 if size else start
+            start + (size - 1) * step + 1 if size != 0 else start
             for start, step, size in zip(merged_starts, merged_steps, node.shape, strict=True)
         )
         return b.op("slice", x.inputs[0], starts=merged_starts, stops=merged_stops, steps=merged_steps)

@@ -15,18 +15,23 @@ _MANY = 600
 """Boxes from which the layout takes less pains, to stay within seconds."""
 
 
-def to_dot_text(picture: Picture) -> str:
-    """The picture in the DOT language; the same text for the same picture."""
-    return "\n".join(_lines(picture)) + "\n"
+def to_dot_text(picture: Picture, *, bare: bool = False) -> str:
+    """The picture in the DOT language; the same text for the same picture.
+
+    Args:
+        bare: without heading and legend, for a page that has its own.
+    """
+    return "\n".join(_lines(picture, bare)) + "\n"
 
 
-def _lines(picture: Picture) -> Iterator[str]:
+def _lines(picture: Picture, bare: bool) -> Iterator[str]:
     yield "digraph graphc {"
     yield f'  graph [charset="UTF-8", bgcolor="{PAPER}", rankdir=TB, nodesep=0.22, ranksep=0.32, pad=0.25, fontname="{FONT}",'
-    yield f'    fontsize=11, fontcolor="{PAGE_INK}", labelloc=t, labeljust=l, compound=true, {_effort(picture)}label=<{_heading(picture)}>];'
+    yield f'    fontsize=11, fontcolor="{PAGE_INK}", labelloc=t, labeljust=l, compound=true, {_effort(picture)}label=<{"&#160;" if bare else _heading(picture)}>];'
     yield f'  node [fontname="{FONT}", fontsize=11, fontcolor="{NODE_INK}", margin="0.10,0.045", height=0.26, width=0.3, penwidth=1.1];'
     yield f'  edge [fontname="{FONT}", fontsize=9, color="{EDGE}", fontcolor="{FAINT_INK}", arrowsize=0.6, penwidth=0.9];'
-    yield from _legend_lines(picture)
+    if not bare:
+        yield from _legend_lines(picture)
     yield from _cluster_lines(picture)
     for edge in picture.edges:
         yield f"  {edge.source} -> {edge.target}{_edge_attributes(edge)};"

@@ -79,7 +79,7 @@ def _theme_rules() -> str:
 
 def _swatches() -> str:
     return "".join(
-        f"i.kind{number}{{background:{look.fill};border-color:{look.line};border-radius:{_radius(look.shape)}}}"
+        f"#legend i.kind{number}{{background:{look.fill};border-color:{look.line};border-radius:{_radius(look.shape)}}}"
         for number, look in enumerate(LOOKS.values())
     )
 

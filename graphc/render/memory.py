@@ -71,7 +71,7 @@ def _box(block: _Block, names: Sequence[str]) -> Box:
         "first step": f"{block.first} {_name(names, block.first)}",
         "last step": f"{block.last} {_name(names, block.last)}",
     }
-    return Box(f"b{block.number}", _PALETTE[block.number % len(_PALETTE)], block.name, (), None, details)
+    return Box(f"b{block.number}", "temporary", block.name, (), None, details)
 
 
 def _blocks(entry: Entry) -> list[_Block]:

@@ -62,6 +62,7 @@ LOOKS: Mapping[str, Look] = {
     "carry": Look("box", "filled,diagonals", "#e9e2f6", "#7a4fb3", "#352753", "#b795eb", "carried from the step before"),
     "kernel": Look("box", "rounded,filled", "#d9eaf8", "#0069a7", "#123a58", "#5ab0eb", "kernel call"),
     "buffer": Look("box", "rounded,filled,dashed", "#eef5fc", "#0069a9", "#17293b", "#5ab0ed", "#n: written further up"),
+    "temporary": Look("box", "filled", "#dceaf5", "#2f6f9f", "#1b3d57", "#6fb4e4", "temporary buffer"),
     "copy": Look("box", "filled,dashed", "#edeff1", "#5c6671", "#30373f", "#98a2ac", "copy"),
     "layer": Look("folder", "filled", "#d9eaf6", "#0069a5", "#123a56", "#5ab0e9", "whole layer, not drawn inside"),
     "left out": Look("plaintext", "filled", "#fdf0f0", "#a33a3a", "#4a2626", "#e08d8d", "left out"),

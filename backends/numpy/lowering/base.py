@@ -61,5 +61,8 @@ def rounded(scope: Scope, value: ast.expr, element: DType) -> ast.expr:
 
 
 def meets_array(scope: Scope, operands: Sequence[Node]) -> bool:
-    """True where one of ``operands`` is an array of rank 1 or more, so that Python numbers beside it take its dtype."""
-    return any(operand.rank > 0 and not scope.is_number(operand) for operand in operands)
+    """True where one of ``operands`` gives Python numbers beside it their dtype: an array, or a scalar of 64 bits.
+
+    NumPy 1 let a Python number widen a narrower scalar.
+    """
+    return any((operand.rank > 0 or operand.dtype.bits == 64) and not scope.is_number(operand) for operand in operands)

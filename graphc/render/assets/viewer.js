@@ -36,10 +36,10 @@
   // A tall or wide picture starts at a size that can be read, at its beginning.
   const begin = () => {
     fit();
-    const readable = 0.55;
+    const readable = 0.9;
     if (scale() < readable) {
       const w = view.clientWidth / readable, h = view.clientHeight / readable;
-      box = { x: whole.x - Math.max(0, (w - whole.w) / 2), y: whole.y - Math.max(0, (h - whole.h) / 2), w, h };
+      box = { x: w > whole.w ? whole.x - (w - whole.w) / 2 : whole.x, y: whole.y, w, h };
       show();
     }
   };

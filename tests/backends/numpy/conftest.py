@@ -69,7 +69,7 @@ def _agree(
 
 @pytest.fixture
 def agree() -> Callable[..., str]:
-    """``agree(graph, inputs, states, exact=False)``: generated source and reference give the same; returns the source."""
+    """``agree(graph, inputs, states, exact=False)``: source and reference give the same; returns the source."""
     return _agree
 
 
@@ -100,5 +100,5 @@ def _values(element: DType, shape: tuple[int, ...], seed: int = 0, special: bool
 
 @pytest.fixture
 def values() -> Callable[..., np.ndarray]:
-    """``values(dtype, shape, seed, special)``: random numbers as a boundary array, special values among them by default."""
+    """``values(dtype, shape, seed, special)``: random numbers as a boundary array, by default with special values."""
     return _values

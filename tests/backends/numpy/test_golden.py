@@ -1,10 +1,12 @@
-"""What the README shows: the source of an LSTM and of a training step, as text."""
+"""What generated source looks like: the text for an LSTM, unrolled and as a loop, and for a training step.
+
+The graphs are written by hand, so that the text depends on this backend alone.
+"""
 
 from contextlib import contextmanager
 
 import numpy as np
 
-from graphc.autodiff.reverse import gradient
 from graphc.backends.numpy.emit import emit_module
 from graphc.errors import Location
 from graphc.ir.builder import Builder
@@ -12,18 +14,28 @@ from graphc.ir.graph import Graph, Module
 from graphc.ir.node import Note
 from graphc.ir.state import State
 from graphc.ir.types import float32, int64, tensor_type
+from graphc.ops.loop import make_loop
 from graphc.passes.pipeline import run_pipeline
+
+STEPS, BATCH, FEATURES, HIDDEN = 16, 4, 3, 5
+ROW = tensor_type(float32, (BATCH, HIDDEN))
+SHAPES = {"kernel": (FEATURES, 4 * HIDDEN), "recurrent": (HIDDEN, 4 * HIDDEN), "bias": (4 * HIDDEN,)}
 
 
 @contextmanager
-def _line(b, line, *scope, file="model.py"):
-    with b.noted(Note((Location(f"/home/someone/{file}", line),), scope), "forward"):
+def _line(b, line, *scope, role="forward"):
+    with b.noted(Note((Location("/home/someone/model.py", line),), scope), role):
         yield
 
 
+def _called(b, node, name):
+    note = b.note(node)
+    b.replace_note(node, Note(note.locations, note.scope, note.role, name))
+    return node
+
+
 def _parameter(b, name, *shape):
-    size = int(np.prod(shape))
-    initial = np.linspace(-0.5, 0.5, size, dtype=np.float32).reshape(shape)
+    initial = np.linspace(-0.5, 0.5, int(np.prod(shape)), dtype=np.float32).reshape(shape)
     return b.state(State(name, tensor_type(float32, shape), initial))
 
 
@@ -31,80 +43,111 @@ def _states(graph):
     return {state.name: state.initial_value() for state in graph.states}
 
 
-def lstm(steps=16, batch=4, features=3, hidden=5):
-    b = Builder()
-    x = b.input("x", tensor_type(float32, (steps, batch, features)))
-    kernel, recurrent = (
-        _parameter(b, "lstm/kernel", features, 4 * hidden),
-        _parameter(b, "lstm/recurrent", hidden, 4 * hidden),
-    )
-    bias = _parameter(b, "lstm/bias", 4 * hidden)
+def _cell(b, x, h, c, kernel, recurrent, bias, step=0):
+    layer = ("lstm", f"step {step}")
+    with _line(b, 14, *layer):
+        gates = b.op("add", b.op("add", b.op("matmul", x, kernel), b.op("matmul", h, recurrent)), bias)
+        _called(b, gates, "gates")
+    with _line(b, 15, *layer):
+        i, f, g, o = (
+            b.op("slice", gates, starts=(0, k * HIDDEN), stops=(BATCH, (k + 1) * HIDDEN), steps=(1, 1))
+            for k in range(4)
+        )
+        kept = b.op("multiply", b.op("sigmoid", f), c)
+        c = _called(b, b.op("add", kept, b.op("multiply", b.op("sigmoid", i), b.op("tanh", g))), "c")
+    with _line(b, 16, *layer):
+        h = _called(b, b.op("multiply", b.op("sigmoid", o), b.op("tanh", c)), "h")
+    return h, c
+
+
+def _start(b):
+    x = b.input("x", tensor_type(float32, (STEPS, BATCH, FEATURES)))
+    weights = [_parameter(b, f"lstm/{name}", *shape) for name, shape in SHAPES.items()]
     with _line(b, 12, "lstm"):
-        h = c = b.op("broadcast_to", b.constant(0.0, float32), shape=(batch, hidden))
+        zeros = b.op("broadcast_to", b.constant(0.0, float32), shape=(BATCH, HIDDEN))
+    return x, weights, zeros
+
+
+def unrolled(steps):
+    b = Builder()
+    x, weights, zeros = _start(b)
+    h = c = zeros
     for step in range(steps):
-        with _line(b, 14, "lstm", f"step {step}"):
-            xt = b.op("index", x, axis=0, index=step)
-            gates = b.op("add", b.op("add", b.op("matmul", xt, kernel), b.op("matmul", h, recurrent)), bias)
-            b.replace_note(gates, Note(b.note(gates).locations, b.note(gates).scope, "forward", "gates"))
-        with _line(b, 15, "lstm", f"step {step}"):
-            i, f, g, o = (
-                b.op("slice", gates, starts=(0, k * hidden), stops=(batch, (k + 1) * hidden), steps=(1, 1))
-                for k in range(4)
-            )
-            c = b.op(
-                "add", b.op("multiply", b.op("sigmoid", f), c), b.op("multiply", b.op("sigmoid", i), b.op("tanh", g))
-            )
-            b.replace_note(c, Note(b.note(c).locations, b.note(c).scope, "forward", "c"))
-        with _line(b, 16, "lstm", f"step {step}"):
-            h = b.op("multiply", b.op("sigmoid", o), b.op("tanh", c))
-            b.replace_note(h, Note(b.note(h).locations, b.note(h).scope, "forward", "h"))
+        h, c = _cell(b, b.op("index", x, axis=0, index=step), h, c, *weights, step)
     return Graph.make("predict", [x], [("h", h)], builder=b)
 
 
-def mlp_train(batch=8, features=6, hidden=5, classes=3):
+def as_a_loop():
+    inner = Builder()
+    t, h, c = inner.input("t", tensor_type(int64)), inner.input("h", ROW), inner.input("c", ROW)
+    weights = [inner.input(f"v{i}", tensor_type(float32, shape)) for i, shape in enumerate(SHAPES.values())]
+    x = inner.input("s0", tensor_type(float32, (BATCH, FEATURES)))
+    next_h, next_c = _cell(inner, x, h, c, *weights)
+    results = [("h", next_h), ("c", next_c), ("hs", next_h)]
+    body = Graph.make("body", [t, h, c, *weights, x], results, builder=inner)
     b = Builder()
-    x, y = b.input("x", tensor_type(float32, (batch, features))), b.input("y", tensor_type(int64, (batch,)))
+    x, weights, zeros = _start(b)
+    with _line(b, 13, "lstm"):
+        h, _, hs = make_loop(b, STEPS, body, [zeros, zeros], weights, [x], [(0, 0, 1)])
+    return Graph.make("predict", [x], [("h", h), ("all", hs)], builder=b)
+
+
+def training_step(batch=8, features=6, hidden=5, outputs=2):
+    b = Builder()
+    x, y = b.input("x", tensor_type(float32, (batch, features))), b.input("y", tensor_type(float32, (batch, outputs)))
     w1, b1 = _parameter(b, "hidden/kernel", features, hidden), _parameter(b, "hidden/bias", hidden)
-    w2, b2 = _parameter(b, "logits/kernel", hidden, classes), _parameter(b, "logits/bias", classes)
+    w2, b2 = _parameter(b, "out/kernel", hidden, outputs), _parameter(b, "out/bias", outputs)
     with _line(b, 8, "hidden"):
-        h = b.op("relu", b.op("add", b.op("matmul", x, w1), b1))
-    with _line(b, 9, "logits"):
-        logits = b.op("add", b.op("matmul", h, w2), b2)
-    with _line(b, 10, "loss"):
-        top = b.op("reshape", b.op("max", logits, axes=(1,), keepdims=False), shape=(batch, 1))
-        shifted = b.op("subtract", logits, top)
-        normaliser = b.op("log", b.op("sum", b.op("exp", shifted), axes=(1,), keepdims=False))
-        column = b.op("reshape", y, shape=(batch, 1))
-        chosen = b.op("reshape", b.op("take_along_axis", shifted, column, axis=1), shape=(batch,))
-        losses = b.op("subtract", normaliser, chosen)
-        total = b.op("sum", losses, axes=(0,), keepdims=False)
-        loss = b.op("divide", total, b.constant(batch, float32))
+        h = b.op("tanh", b.op("add", b.op("matmul", x, w1), b1))
+    with _line(b, 9, "out"):
+        out = b.op("add", b.op("matmul", h, w2), b2)
+    with _line(b, 10):
+        error = _called(b, b.op("subtract", out, y), "error")
+        total = b.op("sum", b.op("square", error), axes=(0, 1), keepdims=False)
+        loss = b.op("multiply", total, b.constant(1 / (batch * outputs), float32))
+    with _line(b, 10, role="backward"):
+        g = b.op("multiply", error, b.constant(2 / (batch * outputs), float32))
+    with _line(b, 9, "out", role="backward"):
+        to_w2, to_b2 = b.op("matmul", _turned(b, h), g), b.op("sum", g, axes=(0,), keepdims=False)
+        to_h = b.op("matmul", g, _turned(b, w2))
+    with _line(b, 8, "hidden", role="backward"):
+        g = b.op("multiply", to_h, b.op("subtract", b.constant(1.0, float32), b.op("square", h)))
+        to_w1, to_b1 = b.op("matmul", _turned(b, x), g), b.op("sum", g, axes=(0,), keepdims=False)
     updates = []
-    parameters = [w1, b1, w2, b2]
-    with _line(b, 11):
-        for parameter, slope in zip(parameters, gradient(b, loss, parameters), strict=True):
-            step = b.op("multiply", b.constant(0.1, float32), slope)
-            updates.append((parameter, b.op("subtract", parameter, step)))
+    with _line(b, 11, role="update"):
+        for parameter, slope in ((w1, to_w1), (b1, to_b1), (w2, to_w2), (b2, to_b2)):
+            updates.append((parameter, b.op("subtract", parameter, b.op("multiply", b.constant(0.1, float32), slope))))
     return Graph.make("train", [x, y], [("loss", loss)], updates, builder=b)
 
 
-def test_lstm(golden, agree):
-    graph = run_pipeline(lstm(), check=True)
-    x = np.random.default_rng(0).standard_normal((16, 4, 3)).astype(np.float32)
-    agree(graph, [x], _states(graph))
+def _turned(b, node):
+    return b.op("transpose", node, permutation=(1, 0))
+
+
+def _array(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def test_lstm_as_a_loop(golden, agree):
+    graph = as_a_loop()
+    agree(graph, [_array(STEPS, BATCH, FEATURES)], _states(graph))
     golden("backends/numpy/lstm.py.txt", emit_module(Module("lstm", {"predict": graph})))
 
 
 def test_one_lstm_step(golden, agree):
-    graph = run_pipeline(lstm(steps=1), check=True)
-    x = np.random.default_rng(0).standard_normal((1, 4, 3)).astype(np.float32)
-    agree(graph, [x], _states(graph))
+    graph = unrolled(1)
+    agree(graph, [_array(STEPS, BATCH, FEATURES)], _states(graph))
     golden("backends/numpy/lstm-step.py.txt", emit_module(Module("lstm_step", {"predict": graph})))
 
 
 def test_mlp_training_step(golden, agree):
-    graph = run_pipeline(mlp_train(), check=True)
-    generator = np.random.default_rng(0)
-    x, y = generator.standard_normal((8, 6)).astype(np.float32), generator.integers(0, 3, 8)
-    agree(graph, [x, y], _states(graph))
+    graph = training_step()
+    agree(graph, [_array(8, 6), _array(8, 2)], _states(graph))
     golden("backends/numpy/mlp-train.py.txt", emit_module(Module("mlp", {"train": graph})))
+
+
+def test_the_pipeline_finds_the_loop(agree):
+    graph = run_pipeline(unrolled(STEPS), check=True)
+    source = agree(graph, [_array(STEPS, BATCH, FEATURES)], _states(graph))
+    assert "for t in range(" in source
+    assert len(source.splitlines()) < 60
