@@ -1,10 +1,12 @@
-"""What a Python loop of T steps costs: building, compiling, running; and, where torch is installed, what it costs there.
+"""What a Python loop of T steps costs: building, compiling, running; and, where torch is installed, what it costs
+there.
 
     python benchmarks/unrolling.py [--steps 16 64 256 1500] [--json FILE]
 
-A hand-written LSTM cell with peepholes, batch 32, 64 features, 64 hidden units; forward and the gradient of every parameter; one thread.  The rival is torch
-eager running the same cell step by step on the same weights; results are compared before anything is timed.  The loss is over every step: gradients that come from
-the last one alone vanish into subnormal numbers, on which every processor is slow.  Times are medians; runs of the two alternate.
+A hand-written LSTM cell with peepholes, batch 32, 64 features, 64 hidden units; forward and the gradient of every
+parameter; one thread.  The rival is torch eager running the same cell step by step on the same weights; results are
+compared before anything is timed.  The loss is over every step: gradients that come from the last one alone vanish into
+subnormal numbers, on which every processor is slow.  Times are medians; runs of the two alternate.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import graphc as G
 import numpy as np
+
+import graphc as G
 
 BATCH, FEATURES, HIDDEN = 32, 64, 64
 SHAPES = {"w": (FEATURES, 4 * HIDDEN), "u": (HIDDEN, 4 * HIDDEN), "b": (4 * HIDDEN,), "p": (HIDDEN,)}

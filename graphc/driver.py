@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from graphc import ops as _ops  # noqa: F401  (fills the op registry)
 from graphc.artifact.compiled import CompiledModel
-from graphc.artifact.loader import load as load
+from graphc.artifact.loader import load
 from graphc.artifact.spec import Built, Stage, check_name
 from graphc.config import Options, debug_options
 from graphc.debug import Recorder
@@ -24,6 +24,8 @@ from graphc.ir.verify import verify_module
 from graphc.kernel.lower import lower_module
 from graphc.kernel.program import Program
 from graphc.passes.pipeline import Observer, run_pipeline
+
+__all__ = ["backend_names", "compile", "load", "lower", "schedule", "to_module"]
 
 _BACKENDS: Mapping[str, str] = {
     "llvm": "graphc.backends.llvm.backend:build",

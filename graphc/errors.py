@@ -1,8 +1,9 @@
 """The errors graphc raises: typed, with a stable code, the user's own line, and what to do.
 
 Every error a user can cause is a :class:`GraphcError`.  Its subclasses also derive from the built-in exception a Python
-user expects, so that ``except ValueError`` keeps working.  Codes are grouped: ``E1xx`` model files and command line, ``E2xx``
-graphs, ``E3xx`` imports, ``E4xx`` calls of a compiled function, ``E5xx`` artifacts.  ``E9xx`` is a fault of graphc itself.
+user expects, so that ``except ValueError`` keeps working.  Codes are grouped: ``E1xx`` model files and command line,
+``E2xx`` graphs, ``E3xx`` imports, ``E4xx`` calls of a compiled function, ``E5xx`` artifacts.  ``E9xx`` is a fault of
+graphc itself.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place in a source file: ``file`` as Python knows it, ``line`` counted from 1, and the enclosing ``function``."""
+    """A place in a source file: ``file`` as Python knows it, ``line`` counted from 1, and the enclosing
+    ``function``.
+    """
 
     file: str
     line: int

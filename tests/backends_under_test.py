@@ -1,6 +1,7 @@
 """One way to call every backend: a module goes in, a function of (entry, inputs, states) comes out.
 
-The native code gets what a careless caller gives: outputs and an arena full of garbage, with guard bytes around each of them that must survive.
+The native code gets what a careless caller gives: outputs and an arena full of garbage, with guard bytes around each of
+them that must survive.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Random graphs and random recurrent loops, the same for the same seed, on whose values all backends must agree.
 
-A graph grows node by node; a node stays only if its value is moderate and finite.  At the end the whole graph, with its gradients, is evaluated with
-artificial rounding errors (:mod:`tests.shadow`); if an error could change a decision on the way, the attempt is dropped and the next one begins.
+A graph grows node by node; a node stays only if its value is moderate and finite.  At the end the whole graph, with its
+gradients, is evaluated with artificial rounding errors (:mod:`tests.shadow`); if an error could change a decision on
+the way, the attempt is dropped and the next one begins.
 """
 
 from __future__ import annotations
@@ -209,7 +210,9 @@ def _finished(m: GraphMaker) -> tuple[Graph, list[Array]] | None:
 
 
 def is_fit(graph: Graph, arrays: Sequence[Array]) -> bool:
-    """Whether correct backends must agree on ``graph``: everything finite, moderate, and no decision within rounding errors."""
+    """Whether correct backends must agree on ``graph``: everything finite, moderate, and no decision within rounding
+    errors.
+    """
     verify(graph)
     made, updated = evaluate(graph, arrays)
     roots = [*graph.outputs, *((v.attrs["state"].name, n) for v, n in graph.updates)]
@@ -281,7 +284,9 @@ Cell = Callable[[Node, Sequence[Node], Sequence[Node]], list[Node]]
 
 
 def _random_cell(m: GraphMaker, element: DType) -> Cell:
-    """A program of a few instructions over the step's input, the parameters and the carries; the same one every step."""
+    """A program of a few instructions over the step's input, the parameters and the carries; the same one every
+    step.
+    """
     b = m.b
     instructions = [(m.one_of(("add", "multiply", "subtract", "gate", "gate", "mix", "product")), m.number(0, 99), m.number(0, 99), m.one_of(_GATES)) for _ in range(m.number(2, 7))]
     uses_step_product = m.rng.random() < 0.9

@@ -1,11 +1,14 @@
 """The table of ops that drives the differential, gradient and oracle suites: what a row is, and how rows become cells.
 
-A row is a way to build a node of one op: shapes and values of its operands, its attributes, and the dtypes for which it makes sense.  A row with
-a dtype is a cell.  The rows stand in ``optable_pointwise`` and ``optable_structure``; a test fails for an op without any.
+A row is a way to build a node of one op: shapes and values of its operands, its attributes, and the dtypes for which it
+makes sense.  A row with a dtype is a cell.  The rows stand in ``optable_pointwise`` and ``optable_structure``; a test
+fails for an op without any.
 
-Floats of a cell agree within ``r · (|value| + condition)``.  The condition of an output is the sum of what one unit in the last place of each
-input does to it, in units of that precision: |∂f/∂x · x| to first order, measured on a float64 evaluation.  It is capped, so that an ill-conditioned
-point (the sine of 1e38) does not excuse any answer, and it is zero for rows that sit on a tie or a jump on purpose.
+Floats of a cell agree within ``r · (|value| + condition)``.  The condition of an output is the sum of what one unit in
+the last place of each
+input does to it, in units of that precision: |∂f/∂x · x| to first order, measured on a float64 evaluation.  It is
+capped, so that an ill-conditioned point (the sine of 1e38) does not excuse any answer, and it is zero for rows that sit
+on a tie or a jump on purpose.
 """
 
 from __future__ import annotations

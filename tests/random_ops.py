@@ -1,6 +1,7 @@
 """What a random graph is made of: functions that propose a node of one family, with operands from the pool.
 
-Each returns a node or None.  Functions with poles, kinks or limited domains get operands that keep away from them by construction.
+Each returns a node or None.  Functions with poles, kinks or limited domains get operands that keep away from them by
+construction.
 """
 
 from __future__ import annotations

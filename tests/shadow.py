@@ -1,7 +1,9 @@
-"""A second evaluation of a graph, in float64 throughout, with or without the rounding errors that its dtypes would make.
+"""A second evaluation of a graph, in float64 throughout, with or without the rounding errors that its dtypes would
+make.
 
-The difference between runs with different random errors says how far apart two correct backends may be: a condition number of the whole graph,
-found by experiment (stochastic arithmetic: Vignes, *A stochastic arithmetic for reliable scientific computation*, 1993).
+The difference between runs with different random errors says how far apart two correct backends may be: a condition
+number of the whole graph, found by experiment (stochastic arithmetic: Vignes, *A stochastic arithmetic for reliable
+scientific computation*, 1993).
 """
 
 from __future__ import annotations
@@ -130,7 +132,8 @@ def allowed_errors(graph: Graph, inputs: Sequence[Array], states: Mapping[str, A
     """For each floating-point root how far two correct evaluations may be apart.
 
     Returns:
-        None where rounding errors could change a decision (an integer, a comparison), or leave few digits: no test for backends.
+        None where rounding errors could change a decision (an integer, a comparison), or leave few digits: no test for
+        backends.
     """
     exact = Shadow().evaluate(graph, inputs, states)
     floats = [node for node in dict.fromkeys(graph.roots) if node.dtype.is_float]

@@ -46,7 +46,9 @@ def build(module: Module, options: Options, stage: Stage) -> Built:
 
 
 def _link(native: Native, soname: str, exports: Sequence[str]) -> bytes:
-    """A shared object: by our own writer on Linux x86-64, whose bytes depend on no tool of the machine; elsewhere by ``cc``."""
+    """A shared object: by our own writer on Linux x86-64, whose bytes depend on no tool of the machine; elsewhere by
+    ``cc``.
+    """
     if native.target.triple.startswith("x86_64") and "linux" in native.target.triple:
         return link_shared_object(native.object_bytes, soname=soname, exports=exports)
     return _link_with_compiler(native.object_bytes, soname)

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.backends.llvm.calls import bases_of, separate_params
-from graphc.backends.llvm.contraction import ContractionEmitter, emit_pack
+from graphc.backends.llvm.contraction import ContractionEmitter
 from graphc.backends.llvm.emitter import I8, PTR, Function, Value, integer, symbol
 from graphc.backends.llvm.entry import emit_entry
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.intrinsics import emit_intrinsic
 from graphc.backends.llvm.nest import NestEmitter
 from graphc.backends.llvm.packing import KernelCode, Pack, invariant_params, plan_entry
+from graphc.backends.llvm.panels import emit_pack
 from graphc.backends.llvm.pointwise import MathLibrary
 from graphc.errors import GraphcValueError
 from graphc.ir.attrs import ArrayValue
@@ -154,7 +155,7 @@ class _KernelEmitter:
         packs: list[Pack] = []
         sizes = iter(schedule.packed_bytes)
         for step in schedule.steps:
-            if isinstance(step, Contraction) and step.packed:
+            if isinstance(step, Contraction) and step.packing == "once":
                 used = _params_of(schedule, step)
                 outside = all(param < schedule.own_params and kernel.params[param].mode == "in" for param in used)
                 fn = self._function(f"k{number}.pack{len(packs)}", [("", False)] * len(used) + [("noalias", True)])
@@ -183,13 +184,13 @@ class _KernelEmitter:
                 NestEmitter(evaluator).emit(step)
                 continue
             panel = None
-            if step.packed:
+            if step.packing == "once":
                 pack, panel = next(panels)
                 if not pack.is_outside:
                     used = _params_of(schedule, step)
                     fn.call(pack.function, None, [*(pointers[param] for param in used), panel])
             working = None
-            if step.left_bytes:
+            if step.working_bytes:
                 working = fn.element(fn.arguments[schedule.own_params], I8, integer(schedule.working_offset))
             ContractionEmitter(evaluator, step, panel, working).emit()
         fn.ret()

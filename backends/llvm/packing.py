@@ -14,7 +14,7 @@ from typing import Union
 
 from graphc.backends.llvm.calls import ARENA, Bases, Pointer, bases_of, pointer, walk, written_buffers
 from graphc.kernel.program import Call, Copy, Entry, Loop, Program, Ref, Step
-from graphc.kernel.schedule import aligned
+from graphc.kernel.tiling import aligned
 
 _KEPT_LIMIT = 1 << 28
 """Most bytes of panels that are kept although no loop asks for them."""

@@ -13,7 +13,7 @@ from graphc.backends.llvm.emitter import Function, Loop, Value, integer
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes
 from graphc.kernel.loopir import Load
-from graphc.kernel.tiling import Contraction, block_terms
+from graphc.kernel.tiling import Contraction, panel_terms
 
 
 def row_major(plan: Contraction, extents: Sequence[int], size: int) -> dict[int, int]:
@@ -27,7 +27,7 @@ def row_major(plan: Contraction, extents: Sequence[int], size: int) -> dict[int,
 
 def panel_size(plan: Contraction, extents: Sequence[int]) -> int:
     """Elements of one panel."""
-    return block_terms(plan, extents) * plan.tile_vectors * plan.lanes
+    return panel_terms(plan, extents) * plan.tile_vectors * plan.lanes
 
 
 def panel_coefficients(plan: Contraction, extents: Sequence[int]) -> tuple[int, ...]:

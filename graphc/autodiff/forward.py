@@ -36,9 +36,9 @@ def jvp(b: Builder, outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequ
             continue
         if node.op.name == "result":
             part = parts.get(node.inputs[0], ())
-            tangent = part[node.attrs["index"]] if part else None
-            if tangent is not None:
-                pushed[node] = tangent
+            taken = part[node.attrs["index"]] if part else None
+            if taken is not None:
+                pushed[node] = taken
             continue
         if node.op.jvp is None:
             continue

@@ -12,8 +12,9 @@ from graphc.ir.types import TensorType
 class Accumulator:
     """Cotangents that have reached one value.
 
-    Cotangents of ``index`` and ``slice`` are kept apart as pieces until the sum is asked for.  Pieces that do not overlap are written
-    side by side (T steps that each read ``x[t]`` give one ``stack`` of T rows); the naive sum of padded pieces would be quadratic in T.
+    Cotangents of ``index`` and ``slice`` are kept apart as pieces until the sum is asked for.  Pieces that do not
+    overlap are written side by side (T steps that each read ``x[t]`` give one ``stack`` of T rows); the naive sum of
+    padded pieces would be quadratic in T.
     """
 
     __slots__ = ("_pieces", "_sum")
@@ -94,7 +95,8 @@ def _stack_rows(b: Builder, rows: dict[int, Node], axis: int, type_: TensorType)
     row_type = type_.with_shape((*type_.shape[:axis], *type_.shape[axis + 1 :]))
     if len(rows) == length:
         return b.op("stack", *(rows[position] for position in range(length)), axis=axis)
-    # Runs of rows are stacked, the gaps between them are one block of zeros each: nodes grow with the rows read, not with the length.
+    # Runs of rows are stacked, the gaps between them are one block of zeros each: nodes grow with the rows read, not
+    # with the length.
     parts: list[Node] = []
     run: list[Node] = []
     next_row = 0

@@ -1,9 +1,10 @@
 """Reverse mode: vector–Jacobian products as a graph.
 
-The walk goes through the forward nodes in reverse creation order (Griewank and Walther, *Evaluating Derivatives*, 2008, chapter 3), so the backward
-graph of an unrolled loop has the same nodes for every step, in the same order, and ``roll`` finds it.  For the same reason a value that many steps
-read collects its cotangents as one running sum, and pieces of one tensor (``x[t]`` for every t) are put back together by one ``stack`` or
-``concat`` instead of a sum of T arrays that are zero almost everywhere.
+The walk goes through the forward nodes in reverse creation order (Griewank and Walther, *Evaluating Derivatives*, 2008,
+chapter 3), so the backward graph of an unrolled loop has the same nodes for every step, in the same order, and ``roll``
+finds it.  For the same reason a value that many steps read collects its cotangents as one running sum, and pieces of
+one tensor (``x[t]`` for every t) are put back together by one ``stack`` or ``concat`` instead of a sum of T arrays that
+are zero almost everywhere.
 """
 
 from __future__ import annotations

@@ -76,13 +76,14 @@ def make_batches(source: str, arrays: Mapping[str, Array], inputs: Mapping[str, 
     """
     laid = {name: _cast(f"{source}: {name!r}", arrays[name], spec) for name, spec in inputs.items()}
     axes: dict[str, int] = {}
-    # An array of the input's own shape is taken whole; arrays that differ in one axis tell the batch size to the others.
+    # An array of the input's own shape is taken whole; those that differ in one axis tell the batch size to the others.
     unlike = [name for name, spec in inputs.items() if laid[name].shape != spec.shape]
     for name in sorted(unlike, key=lambda name: _batch_axis(laid[name], inputs[name]) is None):
         size = next((inputs[other].shape[axis] for other, axis in axes.items()), None)
         laid[name], axes[name] = _lay_out(f"{source}: {name!r}", laid[name], inputs[name], size)
-    if not axes:
-        return Batches(laid, {}, 1, 1)
+    if not axes:  # exactly one batch; its size is the first extent of the simplest input
+        simplest = min((spec.shape for spec in inputs.values() if spec.shape), key=len, default=(1,))
+        return Batches(laid, {}, simplest[0], simplest[0])
     first, axis = next(iter(axes.items()))
     examples, size = laid[first].shape[axis], inputs[first].shape[axis]
     for name, axis in axes.items():

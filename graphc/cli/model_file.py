@@ -179,7 +179,7 @@ class _NoInput(io.StringIO):
     def read(self, size: int | None = -1, /) -> str:
         self._refuse()
 
-    def readline(self, size: int = -1, /) -> str:
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # io says bytes, StringIO says str
         self._refuse()
 
     def _refuse(self) -> NoReturn:
@@ -194,7 +194,7 @@ class _NoInput(io.StringIO):
 def _closed_stdin() -> Iterator[None]:
     """Nothing can be read from standard input inside, nor by a process started there."""
     before = sys.stdin
-    sys.stdin = _NoInput()  # type: ignore[assignment]
+    sys.stdin = _NoInput()
     kept = _swap_descriptor()
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from graphc.cli.common import (
@@ -22,7 +23,7 @@ from graphc.errors import GraphcKeyError, GraphcValueError, nearest
 
 if TYPE_CHECKING:
     from graphc.artifact.runtime.model import Model
-    from graphc.artifact.runtime.spec import EntrySpec, TensorSpec
+    from graphc.artifact.runtime.spec import EntrySpec, Spec, TensorSpec
     from graphc.cli.arrays import Array
 
 _SHOWN_ELEMENTS = 12
@@ -62,10 +63,12 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
         check_output_file(arguments.output, force=arguments.force)
     from graphc.cli.arrays import read_array, write_arrays
 
-    model = _open(arguments)
-    entry = _entry(model, arguments.entry)
+    spec, model_of = _open(arguments)
+    # What is wrong with the call is found before the model is compiled, which takes longer.
+    entry = _entry(spec, arguments.entry)
     inputs = _inputs(entry, arguments.inputs)
     arrays = {name: read_array(path) for name, path in inputs.items()}
+    model = model_of()
     start = time.perf_counter()
     made = getattr(model, entry.name)(**arrays)
     spent = time.perf_counter() - start
@@ -86,7 +89,8 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     return ExitCode.DONE
 
 
-def _open(arguments: argparse.Namespace) -> Model:
+def _open(arguments: argparse.Namespace) -> tuple[Spec, Callable[[], Model]]:
+    """The entry points of what is to be run, and a function that makes it ready."""
     if os.path.isdir(arguments.model):
         from graphc import driver
 
@@ -94,15 +98,19 @@ def _open(arguments: argparse.Namespace) -> Model:
             raise GraphcValueError(
                 "E106", f"{arguments.model} is compiled: --set and --dim come too late", hint="compile it anew"
             )
-        return driver.load(arguments.model)
+        loaded = driver.load(arguments.model)
+        return loaded.spec, lambda: loaded
+    from graphc.artifact.spec import model_spec
     from graphc.cli import build
+    from graphc.ir.bind import bind_dimensions
 
     file, model = build.load_model(arguments)
-    return build.compile_model(arguments, model, file.artifact_name)
+    spec = model_spec(bind_dimensions(model.module, dict(arguments.dims)))
+    return spec, lambda: build.compile_model(arguments, model, file.artifact_name)
 
 
-def _entry(model: Model, name: str | None) -> EntrySpec:
-    entries = {entry.name: entry for entry in model.spec.entries}
+def _entry(spec: Spec, name: str | None) -> EntrySpec:
+    entries = {entry.name: entry for entry in spec.entries}
     if name is None:
         if len(entries) == 1:
             return next(iter(entries.values()))

@@ -1,7 +1,8 @@
 """Attributes of nodes: immutable, interned, compared by dtype and bit pattern.
 
-Python equates ``1``, ``1.0`` and ``True``, equates ``0.0`` with ``-0.0``, and a NaN with nothing; a compiler that interned on Python's
-equality would merge different constants.  Every attribute value therefore has a canonical key that keeps them apart.
+Python equates ``1``, ``1.0`` and ``True``, equates ``0.0`` with ``-0.0``, and a NaN with nothing; a compiler that
+interned on Python's equality would merge different constants.  Every attribute value therefore has a canonical key that
+keeps them apart.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class ArrayValue:
     """A constant array: dtype, shape and bits; immutable, compared by content.
 
-    ``array`` is read-only and has the dtype's boundary form (bfloat16 as ``uint16`` bits); ``carrier`` is what the evaluator computes with.
+    ``array`` is read-only and has the dtype's boundary form (bfloat16 as ``uint16`` bits); ``carrier`` is what the
+    evaluator computes with.
     """
 
     __slots__ = ("array", "key", "type")
@@ -139,8 +141,8 @@ _small[()] = EMPTY
 def make_attrs(items: Mapping[str, AttrValue]) -> Attrs:
     """Intern a mapping of attributes.
 
-    Attributes that hold an array, a state or a region stay out of the process-wide table: their nodes would keep the data alive for
-    ever.  A builder still shares such nodes, because it compares ``key``.
+    Attributes that hold an array, a state or a region stay out of the process-wide table: their nodes would keep the
+    data alive for ever.  A builder still shares such nodes, because it compares ``key``.
     """
     if isinstance(items, Attrs):
         return items

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphcError, GraphcTypeError, Location
-from graphc.ir.attrs import ArrayValue, Attrs, AttrValue, make_attrs
+from graphc.ir.attrs import EMPTY, ArrayValue, Attrs, AttrValue, make_attrs
 from graphc.ir.node import NO_NOTE, Node, Note
 from graphc.ir.op import OpDef, get_op
 from graphc.ir.state import State
@@ -56,7 +56,8 @@ def infer_type(op: OpDef, attrs: Attrs, inputs: Sequence[ValueType]) -> ValueTyp
     found = _inferred.get(key)
     if found is None:
         found = op.infer(attrs, inputs)
-        # Attributes with arrays or regions are compared by identity: remembering them would keep them alive for nothing.
+        # Attributes with arrays or regions are compared by identity: remembering them would keep them alive for
+        # nothing.
         if attrs.key.__class__ is tuple and not op.user_defined and _is_light(attrs):
             if len(_inferred) >= _INFERRED_LIMIT:
                 _inferred.clear()
@@ -80,8 +81,8 @@ class _Ref(weakref.ref[Node]):
 class Builder:
     """Makes interned nodes.
 
-    The same op on the same inputs with the same attributes is the same node, so common subexpressions are shared by construction, and
-    dead code is what no output reaches.  Nodes are held weakly: what the user drops is freed.
+    The same op on the same inputs with the same attributes is the same node, so common subexpressions are shared by
+    construction, and dead code is what no output reaches.  Nodes are held weakly: what the user drops is freed.
 
     Attributes:
         track_locations: False for rewriting, where notes are carried over instead of captured.
@@ -98,7 +99,7 @@ class Builder:
 
     # -- making nodes ----------------------------------------------------------------------------------------------
 
-    def make(self, op: OpDef | str, inputs: Sequence[Node] = (), attrs: Mapping[str, AttrValue] | Attrs = {}) -> Node:
+    def make(self, op: OpDef | str, inputs: Sequence[Node] = (), attrs: Mapping[str, AttrValue] | Attrs = EMPTY) -> Node:
         """The node ``op(inputs; attrs)``, new or shared.
 
         Raises:
@@ -125,8 +126,8 @@ class Builder:
         return node
 
     def _remember(self, key: Hashable, node: Node) -> None:
-        # Entries of dead nodes are dropped here, one at a time, and not from the weak reference's own callback: a chain of 200,000 nodes
-        # would otherwise be freed by 200,000 nested calls.
+        # Entries of dead nodes are dropped here, one at a time, and not from the weak reference's own callback: a chain
+        # of 200,000 nodes would otherwise be freed by 200,000 nested calls.
         while self._dead:
             dead = self._dead.pop()
             if self._table.get(dead.key) is dead:
@@ -134,7 +135,7 @@ class Builder:
             self._notes.pop(dead.serial, None)
             # The key holds the node's inputs: letting go of it here may free them, and the loop goes on with them.
             dead.key = None
-        ref = _Ref(node, self._dead.append)  # type: ignore[arg-type]
+        ref = _Ref(node, self._dead.append)
         ref.key = key
         ref.serial = node.serial
         self._table[key] = ref
@@ -174,7 +175,9 @@ class Builder:
 
     @contextmanager
     def noted(self, note: Note, role: str) -> Iterator[None]:
-        """Nodes made inside take the lines and layer of ``note`` and the given role: how derivatives keep their origin."""
+        """Nodes made inside take the lines and layer of ``note`` and the given role: how derivatives keep their
+        origin.
+        """
         before = self._scope, self._role, self._fixed_location
         self._scope, self._role = note.scope, role
         self._fixed_location = note.locations[0] if note.locations else None

@@ -1,8 +1,8 @@
 """Symbolic dimensions: interned integer polynomials in named symbols, such as ``batch`` or ``2*time + 1``.
 
-A dimension is an ``int`` or a :class:`Poly`.  Polynomials are kept in one canonical form and interned, so equality is identity and a
-type check never calls sympy (measured: 0.4 ms an expression there, against about 1 µs here).  ``to_sympy`` converts
-where something is to be printed or solved.
+A dimension is an ``int`` or a :class:`Poly`.  Polynomials are kept in one canonical form and interned, so equality is
+identity and a type check never calls sympy (measured: 0.4 ms an expression there, against about 1 µs here).
+``to_sympy`` converts where something is to be printed or solved.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from graphc.errors import GraphcValueError
 
@@ -89,7 +89,7 @@ class Poly:
         return total
 
 
-Dim = Union[int, Poly]
+Dim = int | Poly
 
 _table: weakref.WeakValueDictionary[tuple[tuple[Monomial, int], ...], Poly] = weakref.WeakValueDictionary()
 

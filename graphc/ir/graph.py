@@ -139,7 +139,8 @@ class Module:
     Attributes:
         name: of the model.
         entries: entry point name → graph, in the user's order.
-        declared: state variables to have in any case, first and in this order: what passes leave unused stays a parameter.
+        declared: state variables to have in any case, first and in this order: what passes leave unused stays a
+            parameter.
         states: every state variable, by name, in the order of their first appearance.
     """
 

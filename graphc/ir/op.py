@@ -1,7 +1,8 @@
 """Definitions of ops: one place each for what an op means, and the registry that holds them.
 
-An :class:`OpDef` holds inference, derivatives and the reference evaluation.  How an op becomes NumPy source, LLVM IR or CUDA is the
-backends' business; a test walks the table op × backend and fails on a hole.  ``ir`` defines the registry; ``graphc.ops`` fills it.
+An :class:`OpDef` holds inference, derivatives and the reference evaluation.  How an op becomes NumPy source, LLVM IR or
+CUDA is the backends' business; a test walks the table op × backend and fails on a hole.  ``ir`` defines the registry;
+``graphc.ops`` fills it.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
       output "logits" = %2
     }
 
-Every node stands on its own line in creation order.  The type after the colon is for people and is checked when the text is read.
+Every node stands on its own line in creation order.  The type after the colon is for people and is checked when the
+text is read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Rewriting: a new graph from an old one, reusing what is untouched and keeping creation order and notes.
 
-A pass gives one function that looks at a node with its already rewritten inputs and returns a node (possibly new), or None to
-leave it as it is.  The walk is iterative, in the graph's own order, so that a rewritten node stands where the old one stood.
+A pass gives one function that looks at a node with its already rewritten inputs and returns a node (possibly new), or
+None to leave it as it is.  The walk is iterative, in the graph's own order, so that a rewritten node stands where the
+old one stood.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ def rewrite(graph: Graph, rule: Rule, wanted: Container[str] | None = None) -> G
 
 
 def rebuilt(graph: Graph, table: Mapping[Node, Node], builder: RecordingBuilder) -> Graph:
-    """The graph with its roots replaced by what ``table`` says (themselves where it says nothing); ``graph`` itself where no root changed."""
+    """The graph with its roots replaced by what ``table`` says (themselves where it says nothing); ``graph`` itself
+    where no root changed.
+    """
     outputs = tuple((name, table.get(node, node)) for name, node in graph.outputs)
     updates = tuple((table.get(variable, variable), table.get(value, value)) for variable, value in graph.updates)
     if outputs == graph.outputs and updates == graph.updates:

@@ -17,7 +17,8 @@ Initial = np.ndarray[Any, Any] | Callable[[TensorType, int], np.ndarray[Any, Any
 class State:
     """One state variable: a parameter, an optimizer slot, a running statistic, a random counter, a recurrent state.
 
-    Compared by identity inside a builder (two variables may start with equal values) and by ``name`` and ``type`` between graphs.
+    Compared by identity inside a builder (two variables may start with equal values) and by ``name`` and ``type``
+    between graphs.
 
     Attributes:
         name: unique in a model; ``/`` separates layers, as in ``lstm/kernel``.

@@ -8,7 +8,9 @@ from graphc.ir.node import Node
 
 
 def reachable(outputs: Iterable[Node]) -> set[Node]:
-    """Every node that ``outputs`` depend on, themselves included.  A set: never iterate it where order reaches output."""
+    """Every node that ``outputs`` depend on, themselves included.  A set: never iterate it where order reaches
+    output.
+    """
     seen: set[Node] = set()
     stack = list(outputs)
     while stack:

@@ -1,8 +1,8 @@
 """Types of values: a dtype and a shape.
 
-``float16`` and ``bfloat16`` are *storage* formats: an op computes in float32 and rounds its result once.  NumPy has no bfloat16, so
-a bfloat16 array crosses the boundary as its raw bits in ``uint16`` (``array.view(ml_dtypes.bfloat16)`` types it), and inside the
-reference evaluator it is a float32 array whose values all lie on the bfloat16 grid.
+``float16`` and ``bfloat16`` are *storage* formats: an op computes in float32 and rounds its result once.  NumPy has no
+bfloat16, so a bfloat16 array crosses the boundary as its raw bits in ``uint16`` (``array.view(ml_dtypes.bfloat16)``
+types it), and inside the reference evaluator it is a float32 array whose values all lie on the bfloat16 grid.
 """
 
 from __future__ import annotations

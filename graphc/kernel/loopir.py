@@ -8,17 +8,19 @@ A kernel is a rectangular iteration domain and a straight-line body in SSA form 
     store   = param[map (+ index·stride)] (= | +=) value
     map     = offset + Σ coefficient[axis]·axis            (in elements of the parameter's buffer)
 
-A value lives on the axes it depends on; ``reduce`` removes axes, and later values may use the axes again (softmax reads its row
-three times).  Read as loops, each value is computed at every point of its own axes, reductions complete before their users start,
-and stores happen in row-major order of the domain.  Nothing here says how: tiling, vectors and threads are a schedule's business.
+A value lives on the axes it depends on; ``reduce`` removes axes, and later values may use the axes again (softmax reads
+its row three times).  Read as loops, each value is computed at every point of its own axes, reductions complete before
+their users start, and stores happen in row-major order of the domain.  Nothing here says how: tiling, vectors and
+threads are a schedule's business.
 
-The meaning is small enough to run directly (:mod:`graphc.kernel.run`), which is the oracle for lowering and for backends.
+The meaning is small enough to run directly (:mod:`graphc.kernel.run`), which is the oracle for lowering and for
+backends.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal
 
 from graphc.ir.attrs import EMPTY, Attrs
 from graphc.ir.types import DType
@@ -32,9 +34,10 @@ ValueId = int
 class Param:
     """A pointer argument: the element type it points to and how it is used.
 
-    No element that one parameter of a call writes is accessed through another one: memory that a kernel both reads and writes is one
-    ``inout`` parameter, whose loads have the very map of its one store and feed no reduction, or whose stores accumulate.  Two
-    parameters may point into one buffer, to different elements.
+    No element that one parameter of a call writes is accessed through another one: memory that a kernel both reads and
+        writes is one
+    ``inout`` parameter, whose loads have the very map of its one store and feed no reduction, or whose stores
+    accumulate.  Two parameters may point into one buffer, to different elements.
     """
 
     dtype: DType
@@ -43,7 +46,9 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """An affine function of the axes: ``offset + Σ coefficients[axis] * axis``, in elements; one coefficient an axis."""
+    """An affine function of the axes: ``offset + Σ coefficients[axis] * axis``, in elements; one coefficient an
+    axis.
+    """
 
     coefficients: tuple[int, ...]
     offset: int = 0
@@ -89,7 +94,8 @@ class Index:
 class Apply:
     """A pointwise op, by its name in the op registry, on scalars of its operands' dtypes.
 
-    A ``cast`` is to ``dtype`` and has no attributes.  ``random_uniform`` is applied here too: args are seed, step (int64) and the element's flat index (int64), attribute ``stream``.
+    A ``cast`` is to ``dtype`` and has no attributes.  ``random_uniform`` is applied here too: args are seed, step
+    (int64) and the element's flat index (int64), attribute ``stream``.
     """
 
     op: str
@@ -100,7 +106,8 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """``arg`` combined over ``axes``.  argmax/argmin give the int64 position along their one axis, first of equals, NaN wins.
+    """``arg`` combined over ``axes``.  argmax/argmin give the int64 position along their one axis, first of equals, NaN
+    wins.
 
     ``dtype`` is the result's; half dtypes accumulate in float32 and round once.
     """
@@ -121,7 +128,7 @@ class Scan:
     dtype: DType
 
 
-Value = Union[Const, Load, Gather, Index, Apply, Reduce, Scan]
+Value = Const | Load | Gather | Index | Apply | Reduce | Scan
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +143,8 @@ class Scatter:
 class Store:
     """Write ``value`` to ``param`` at ``map`` (plus a scatter), over ``axes`` (those the store runs over, in order).
 
-    Where ``accumulate``, the value is added to what is there: iterations are ordered and must not be reordered across equal positions.
+    Where ``accumulate``, the value is added to what is there: iterations are ordered and must not be reordered across
+        equal positions.
     """
 
     param: int
@@ -153,8 +161,9 @@ class Kernel:
 
     Attributes:
         params: pointer arguments in call order: first those that are only read, then those that are written.
-        extents: size of each axis, 2 or more.  Axes of the largest result come first, outermost in memory first, then those that are
-            only reduced; a contraction therefore has its batch, row and column axes before its inner ones.
+        extents: size of each axis, 2 or more.  Axes of the largest result come first, outermost in memory first, then
+            those that are only reduced; a contraction therefore has its batch, row and column axes before its inner
+            ones.
         values: SSA body; ``values[i]`` may refer to earlier ones only.
         stores: what is written, in order.
         name: for people and symbols, unique in a program; not part of equality.
@@ -171,9 +180,10 @@ class Kernel:
 class Intrinsic:
     """A kernel that is not a loop nest over a domain, by name, with integer parameters.
 
-    ``check_index``: params (index buffer in); sizes (count, limit): fails with the position of the first index outside [0, limit).
-    ``argsort``: params (in, out int64, scratch int64); sizes (outer, length, inner, descending): stable sort along the middle axis,
-        NaN last; scratch has 2·length elements.
+    ``check_index``: params (index buffer in); sizes (count, limit): fails with the position of the first index outside
+        [0, limit).
+    ``argsort``: params (in, out int64, scratch int64); sizes (outer, length, inner, descending): stable sort along the
+        middle axis, NaN last; scratch has 2·length elements.
     """
 
     intrinsic: Literal["check_index", "argsort"]
@@ -182,7 +192,7 @@ class Intrinsic:
     name: str = field(default="intrinsic", compare=False)
 
 
-AnyKernel = Union[Kernel, Intrinsic]
+AnyKernel = Kernel | Intrinsic
 
 
 def operands(value: Value) -> tuple[ValueId, ...]:

@@ -1,14 +1,14 @@
 """Program: what a backend compiles.  Buffers, kernels, and for each entry point a list of calls with loops.
 
-Equal kernels stand once in ``Program.kernels`` however often they are called, and a rolled model keeps its loops, so native code grows
-with the number of *different* kernels and never with the number of time steps.
+Equal kernels stand once in ``Program.kernels`` however often they are called, and a rolled model keeps its loops, so
+native code grows with the number of *different* kernels and never with the number of time steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal
 
 from graphc.errors import Location
 from graphc.ir.attrs import ArrayValue
@@ -28,7 +28,8 @@ class Buffer:
         dtype: element type.
         size: number of elements.
         kind: who owns it: the caller (input, output), the model (state), the code (constant) or the arena (temporary).
-        position: index among the entry's inputs or outputs, among the module's states, or among the program's constants.
+        position: index among the entry's inputs or outputs, among the module's states, or among the program's
+            constants.
     """
 
     name: str
@@ -85,7 +86,7 @@ class Loop:
     body: tuple[Step, ...]
 
 
-Step = Union[Call, Copy, Loop]
+Step = Call | Copy | Loop
 
 
 @dataclass(frozen=True)

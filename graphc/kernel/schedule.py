@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Union
 
 from graphc.kernel.loopir import (
     Apply,
@@ -30,10 +29,9 @@ from graphc.kernel.loopir import (
 )
 from graphc.kernel.nests import Nest, plan_nest, plan_scan
 from graphc.kernel.target import Target
-from graphc.kernel.tiling import Contraction, contraction_operands, plan_contraction
+from graphc.kernel.tiling import Contraction, aligned, contraction_operands, plan_contraction
 
-Step = Union[Nest, Contraction]
-SCRATCH_ALIGNMENT = 64
+Step = Nest | Contraction
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Schedule:
         offsets: byte offset in scratch of each further parameter.
         steps: what runs, in order.
         working_offset: byte offset in scratch of the working memory that the steps share.
-        scratch_bytes: scratch memory a call needs, not counting packed operands.
+        scratch_bytes: scratch memory a call needs, not counting panels that its caller keeps.
     """
 
     kernel: Kernel
@@ -58,13 +56,9 @@ class Schedule:
 
     @property
     def packed_bytes(self) -> tuple[int, ...]:
-        """Bytes of the packed operand of each contraction that packs one, in step order."""
-        return tuple(aligned(step.packed_bytes) for step in self.steps if isinstance(step, Contraction) and step.packed)
-
-
-def aligned(size: int) -> int:
-    """``size`` rounded up to whole cache lines."""
-    return -(-size // SCRATCH_ALIGNMENT) * SCRATCH_ALIGNMENT
+        """Bytes of the panels of each contraction whose caller keeps them, in step order."""
+        steps = [step for step in self.steps if isinstance(step, Contraction) and step.packing == "once"]
+        return tuple(aligned(step.panel_bytes) for step in steps)
 
 
 def scratch_bytes(kernel: Kernel, target: Target) -> int:
@@ -100,7 +94,7 @@ def schedule_kernel(kernel: Kernel, target: Target, invariant: frozenset[int] = 
         offsets.append(total)
         total += aligned(size * param.dtype.itemsize)
     # Steps run one after another and share their working memory.
-    working = max((aligned(step.left_bytes) for step in steps if isinstance(step, Contraction)), default=0)
+    working = max((step.working_bytes for step in steps if isinstance(step, Contraction)), default=0)
     return Schedule(view.kernel, len(kernel.params), tuple(offsets), tuple(steps), total, total + working)
 
 

@@ -19,11 +19,23 @@ from graphc.kernel.target import Target
 _SMALLEST_DEPTH = 4
 """Shorter sums than this are memory traffic: a plain nest does them as well."""
 
-_PACKING_ROWS = 64
-"""A right operand that lies well is packed where at least so many rows read it."""
+_PACKING_ROWS = 48
+"""A right operand whose rows collide in the cache is packed where at least so many rows of the result read it."""
 
-_DEPTH_BLOCK = 384
-"""Terms of a sum between two visits of a tile: its panel then stays in the second-level cache."""
+_DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 512}
+"""Terms of a sum between two visits of a tile, by how the right operand is read: the panel then stays in the cache."""
+
+_COLLIDING_BYTES = 8192
+"""Vectors this far apart (or a multiple of it) share so few cache sets that they drive each other out."""
+
+_FAR_BYTES = 256
+"""Elements further apart than this are copied side by side before many tiles read them."""
+
+ALIGNMENT = 64
+"""Of scratch memory, in bytes."""
+
+Packing = Literal["none", "once", "block"]
+"""Where the right operand is read: in place; from panels that the caller keeps; from panels made a block at a time."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +54,10 @@ class Contraction:
         tile_rows: rows of the register tile.
         tile_vectors: vectors a row of it.
         lanes: elements a vector.
-        packed: whether ``right`` is packed.
+        packing: how ``right`` is read.
         depth_block: positions of the outermost depth axis between two visits of a tile; 0 for all.
         row_block: rows for which all columns are done before the next rows; 0 for all.
-        packed_outer: the axes of ``outer`` that ``right`` depends on, in order.
-        packed_bytes: size of all panels.
+        panel_bytes: size of the panels: of all of them, or of a block's.
         left_bytes: scratch memory for packed rows of ``left``, a block at a time; 0 where it is read in place.
     """
 
@@ -61,12 +72,32 @@ class Contraction:
     tile_rows: int
     tile_vectors: int
     lanes: int
-    packed: bool
+    packing: Packing
     depth_block: int
     row_block: int
-    packed_outer: tuple[int, ...]
-    packed_bytes: int
+    panel_bytes: int
     left_bytes: int
+
+    @property
+    def working_bytes(self) -> int:
+        """Scratch memory used while it runs."""
+        return aligned(self.left_bytes) + (aligned(self.panel_bytes) if self.packing == "block" else 0)
+
+
+def aligned(size: int) -> int:
+    """``size`` rounded up to whole cache lines."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def block_terms(plan: Contraction, extents: Sequence[int]) -> int:
+    """Terms of the sum between two visits of a tile, which is what packed rows hold."""
+    inner = math.prod(extents[axis] for axis in plan.depth[1:])
+    return inner * (plan.depth_block or extents[plan.depth[0]])
+
+
+def panel_terms(plan: Contraction, extents: Sequence[int]) -> int:
+    """Terms of the sum that a panel holds: a block's, or all where the caller keeps it."""
+    return math.prod(extents[axis] for axis in plan.depth) if plan.packing == "once" else block_terms(plan, extents)
 
 
 def contraction_operands(kernel: Kernel, number: ValueId) -> tuple[ValueId, ValueId] | None:
@@ -140,7 +171,7 @@ def plan_contraction(
         if _is_plain(kernel, left)
         for plan in _plans(kernel, number, left, right, tuple(stores), target, invariant)
     ]
-    plan = min(plans, key=lambda plan: _cost(kernel, plan, target, invariant))
+    plan = min(plans, key=lambda plan: _cost(kernel, plan))
     if not plan.depth_block or _stores_sum(kernel, plan):
         return plan
     if len(stores) > 1 or stores[0].value != number:
@@ -149,13 +180,7 @@ def plan_contraction(
     fitting = [other for other in plans if not other.depth_block or _stores_sum(kernel, other)]
     if not fitting:
         return replace(plan, depth_block=0)
-    return min(fitting, key=lambda plan: _cost(kernel, plan, target, invariant))
-
-
-def left_terms(plan: Contraction, extents: Sequence[int]) -> int:
-    """Terms of the sum in a block of packed rows."""
-    inner = math.prod(extents[axis] for axis in plan.depth[1:])
-    return inner * (plan.depth_block or extents[plan.depth[0]])
+    return min(fitting, key=lambda plan: _cost(kernel, plan))
 
 
 def _stores_sum(kernel: Kernel, plan: Contraction) -> bool:
@@ -192,38 +217,49 @@ def _plans(
             continue
         tile_rows, tile_vectors = _tile(row_count, extents[column], terms, lanes, target)
         outer = tuple(sorted(kept - set(rows) - {column}))
-        plain = _is_plain(kernel, right) and source_load(kernel, right).map.coefficients[column] == 1
-        reused = plain and source_load(kernel, right).param in invariant
-        packed = not plain or row_count >= _PACKING_ROWS or (reused and row_count >= 4)
-        block = 0
-        if terms > 1.5 * _DEPTH_BLOCK:
-            inner = terms // extents[depth[0]]
-            block = max(1, _DEPTH_BLOCK // inner)
-            block = 0 if block >= extents[depth[0]] else block
-        seen = min(terms, _DEPTH_BLOCK if block else terms)
-        row_block = max(1, target.l2_bytes // 2 // (seen * size * tile_rows)) * tile_rows
-        packed_outer = tuple(axis for axis in outer if axis in axes[right]) if packed else ()
-        panels = -(-extents[column] // (tile_vectors * lanes))
-        count = math.prod(extents[axis] for axis in packed_outer) * terms * panels * tile_vectors * lanes
-        yield Contraction(
-            number,
-            left,
-            right,
-            stores,
-            outer,
-            rows,
-            column,
-            depth,
-            tile_rows,
-            tile_vectors,
-            lanes,
-            packed,
-            block,
-            0 if row_block >= row_count else row_block,
-            packed_outer,
-            count * size if packed else 0,
-            0,
+        packing = _packing(kernel, right, column, depth, row_count, invariant)
+        block = _depth_block(terms, extents[depth[0]], _DEPTH_BLOCK[packing])
+        plan = Contraction(
+            number, left, right, stores, outer, rows, column, depth, tile_rows, tile_vectors, lanes, packing, block, 0, 0, 0
         )
+        held = block_terms(plan, extents)
+        panels = -(-extents[column] // (tile_vectors * lanes))
+        if packing != "none":
+            copies = math.prod(extents[axis] for axis in outer) if packing == "once" else 1
+            plan = replace(plan, panel_bytes=copies * panels * panel_terms(plan, extents) * tile_vectors * lanes * size)
+        row_block = max(_PACKING_ROWS * 2, target.l2_bytes // 2 // (held * size)) // tile_rows * tile_rows
+        if 0 < row_block < row_count:
+            plan = replace(plan, row_block=row_block)
+        step = abs(source_load(kernel, left).map.coefficients[depth[-1]]) * source_load(kernel, left).dtype.itemsize
+        if step >= _FAR_BYTES and panels >= 4 and held >= 32:
+            plan = replace(plan, left_bytes=(plan.row_block or row_count) * held * size)
+        yield plan
+
+
+def _packing(
+    kernel: Kernel, right: ValueId, column: int, depth: tuple[int, ...], rows: int, invariant: frozenset[int]
+) -> Packing:
+    """How to read the right operand: in place where it lies well, from kept panels where it stays the same for many calls."""
+    if not _is_plain(kernel, right):
+        return "block"
+    load = source_load(kernel, right)
+    if load.param in invariant and rows >= 4:
+        return "once"
+    if load.map.coefficients[column] != 1:
+        return "block"
+    step = abs(load.map.coefficients[depth[-1]]) * load.dtype.itemsize
+    return "block" if rows >= _PACKING_ROWS and step and step % _COLLIDING_BYTES == 0 else "none"
+
+
+def _depth_block(terms: int, extent: int, wanted: int) -> int:
+    """Positions of the outermost axis of a sum in a block of about ``wanted`` terms; 0 where one block is enough."""
+    if terms < 2 * wanted:
+        return 0
+    inner = terms // extent
+    blocks = min(extent, -(-terms // wanted))
+    block = -(-extent // blocks)
+    # Whole vectors, so that a packed block can be transposed in registers.
+    return min(extent, -(-block // 16) * 16) if inner == 1 else block
 
 
 def _depth_order(kernel: Kernel, axes: Sequence[int]) -> tuple[int, ...]:
@@ -261,7 +297,7 @@ def _tile_cycles(down: int, across: int, terms: int) -> float:
     return terms * max(down * across / 2, (down + across) / 2, 4.0) + 2.0 * down * across + 30.0
 
 
-def _cost(kernel: Kernel, plan: Contraction, target: Target, invariant: frozenset[int]) -> float:
+def _cost(kernel: Kernel, plan: Contraction) -> float:
     """Estimated cycles, to choose between axes for the lanes and between the two ways round."""
     extents = kernel.extents
     rows = math.prod(extents[axis] for axis in plan.rows)
@@ -275,11 +311,8 @@ def _cost(kernel: Kernel, plan: Contraction, target: Target, invariant: frozense
     for store in plan.stores:
         unit = store.map.coefficients[plan.column] == 1
         cost += repeats * rows * (vectors if unit else extents[plan.column])
-    if plan.packed:
+    if plan.packing == "block":
         plain = _is_plain(kernel, plan.right)
-        load = source_load(kernel, plan.right) if plain else None
-        if load is None or load.param not in invariant:
-            unit = load is not None and load.map.coefficients[plan.column] == 1
-            moved = terms * extents[plan.column] * math.prod(extents[axis] for axis in plan.packed_outer)
-            cost += moved * (0.3 if unit else 2.0)
+        unit = plain and source_load(kernel, plan.right).map.coefficients[plan.column] == 1
+        cost += repeats * terms * extents[plan.column] * (0.3 if unit else 1.0)
     return cost

@@ -1,7 +1,7 @@
 """accumulate: a carry that only adds up products becomes one product outside the loop.
 
-Every weight gradient of a recurrent layer is such a carry, c ← c + aₜᵀ·gₜ.  Summed inside, it reads and writes a matrix the size of the weights at every step; outside it is
-one contraction of length T·B over the stacked aₜ and gₜ:
+Every weight gradient of a recurrent layer is such a carry, c ← c + aₜᵀ·gₜ.  Summed inside, it reads and writes a matrix
+the size of the weights at every step; outside it is one contraction of length T·B over the stacked aₜ and gₜ:
 
     c₀ + Σₜ aₜᵀ·gₜ  =  c₀ + [a₀; a₁; …]ᵀ·[g₀; g₁; …]
 
@@ -83,10 +83,10 @@ class Accumulate(Pass):
             return None
         if added.op.name == "matmul" and all(operand.rank == 2 for operand in added.inputs):
             left, right = added.inputs
-            # The rows that are contracted must be what is stacked: look through the transpose that aᵀ·g has.
-            factors = (left.inputs[0] if left.op.name == "transpose" else left, right)
             if left.op.name != "transpose":
                 return None
+            # The rows that are contracted are what is stacked: aᵀ·g contracts the rows of a and of g.
+            factors: tuple[Node, ...] = (left.inputs[0], right)
         elif added.op.name == "sum" and 0 in added.attrs["axes"]:
             factors = (added.inputs[0],)
         else:

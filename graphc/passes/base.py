@@ -19,7 +19,8 @@ GraphFunction = Callable[[Graph], Graph]
 class Pass(abc.ABC):
     """A rewrite of one graph.  Subclasses are frozen dataclasses whose fields are the pass's options.
 
-    A pass takes valid IR to valid IR with the same inputs, outputs and updates, and returns the very same object where it changes nothing.
+    A pass takes valid IR to valid IR with the same inputs, outputs and updates, and returns the very same object where
+    it changes nothing.
     """
 
     name: ClassVar[str]

@@ -23,8 +23,8 @@ class Fold(Pass):
     """Fold nodes whose inputs are all constants.
 
     Attributes:
-        limit: elements up to which a result may be larger than its largest input.  ``broadcast_to`` of a scalar, say, costs nothing as an
-            op and would cost memory as a constant.
+        limit: elements up to which a result may be larger than its largest input.  ``broadcast_to`` of a scalar, say,
+            costs nothing as an op and would cost memory as a constant.
         work_limit: elements of inputs times result above which folding could take noticeable time.
     """
 

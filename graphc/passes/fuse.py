@@ -1,10 +1,13 @@
 """fuse: draws the borders of kernels.
 
-A group is a set of pointwise nodes over one shape with at most one *anchor* (a reduction or a contraction) in it: pointwise work before a
-reduction is its prologue, pointwise work on the anchor's result its epilogue.  A group becomes one ``fused`` node whose body is one kernel.
+A group is a set of pointwise nodes over one shape with at most one *anchor* (a reduction or a contraction) in it:
+pointwise work before a reduction is its prologue, pointwise work on the anchor's result its epilogue.  A group becomes
+one ``fused`` node whose body is one kernel.
 
-Groups must not depend on each other in a circle.  Every group has a level, one more than the highest level among the groups it reads when it is
-opened, and a node may join a group only if all it reads from outside has a lower level: then every edge between groups goes up.
+Groups must not depend on each other in a circle.  Every group has a level, one more than the highest level among the
+groups it reads when it is
+opened, and a node may join a group only if all it reads from outside has a lower level: then every edge between groups
+goes up.
 """
 
 from __future__ import annotations
@@ -53,10 +56,13 @@ class Fuse(Pass):
         return map_regions(graph, self._run_region)
 
     def _run_region(self, graph: Graph) -> Graph:
-        groups = _Grouper(graph, self.cap).run()
-        if all(len(group.members) < 2 for group in groups.values()):
-            return graph
-        return _Emitter(graph, groups).emit()
+        # A finished group is one node of one level: what its parts kept apart may now fit together. The later walks are
+        # short.
+        while True:
+            groups = _Grouper(graph, self.cap).run()
+            if all(len(group.members) < 2 for group in groups.values()):
+                return graph
+            graph = _Emitter(graph, groups).emit()
 
 
 class _Grouper:
@@ -97,9 +103,11 @@ class _Grouper:
         return groups
 
     def _group_for(self, node: Node, top: int) -> _Group | None:
-        """The group that a pointwise node joins: of level ``top``, the highest among its inputs, merged from all of that level.
+        """The group that a pointwise node joins: of level ``top``, the highest among its inputs, merged from all of
+        that level.
 
-        Two groups of one level cannot depend on each other, so a node that reads both makes them one (the gates of a cell, say).
+        Two groups of one level cannot depend on each other, so a node that reads both makes them one (the gates of a
+        cell, say).
         """
         joined: dict[int, _Group] = {}
         for operand in node.inputs:

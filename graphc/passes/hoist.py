@@ -1,7 +1,9 @@
 """hoist: what does not depend on a carry leaves the loop.
 
-Work on invariants alone is done once.  Work on sequences and invariants is done for all steps at once, as one op with the steps as leading axis, where that makes a
-contraction larger: all ``x_t @ W`` of a recurrent layer become one product with T·B rows.  Pointwise work alone stays inside: there it is fused and in cache.
+Work on invariants alone is done once.  Work on sequences and invariants is done for all steps at once, as one op with
+the steps as leading axis, where that makes a
+contraction larger: all ``x_t @ W`` of a recurrent layer become one product with T·B rows.  Pointwise work alone stays
+inside: there it is fused and in cache.
 """
 
 from __future__ import annotations

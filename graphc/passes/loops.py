@@ -191,8 +191,9 @@ LoopEdit = Callable[[Builder, LoopParts], AfterLoop | bool]
 def edit_loops(graph: Graph, edit: LoopEdit) -> Graph:
     """Apply ``edit`` to every loop of a graph.
 
-    ``edit(b, parts)`` changes ``parts`` and may make nodes before the loop in ``b``.  It returns False where it changes nothing, True where it did, or a
-    function that is called once the loop is built, to fill ``parts.replaced`` with nodes made after it.
+    ``edit(b, parts)`` changes ``parts`` and may make nodes before the loop in ``b``.  It returns False where it changes
+    nothing, True where it did, or a function that is called once the loop is built, to fill ``parts.replaced`` with
+    nodes made after it.
     """
     if not any(node.op.name == "loop" for node in graph.nodes):
         return graph

@@ -1,11 +1,13 @@
 """roll: finds the loop that a Python ``for`` unrolled.
 
-A Python loop makes a periodic sequence of nodes: per step the same ops, whose inputs lie in the same step, in a step before (a carry), outside
-and the same for every step (an invariant), or outside at an index that moves by a constant (a sequence: ``x[t]``, or a value of another loop, as when
-backward steps read forward ones in reverse).  Reverse-mode differentiation walks in reverse creation order, so its steps are periodic too.
+A Python loop makes a periodic sequence of nodes: per step the same ops, whose inputs lie in the same step, in a step
+before (a carry), outside and the same for every step (an invariant), or outside at an index that moves by a constant (a
+sequence: ``x[t]``, or a value of another loop, as when backward steps read forward ones in reverse).  Reverse-mode
+differentiation walks in reverse creation order, so its steps are periodic too.
 
-The search (:mod:`graphc.passes.roll_search`) proposes runs of equal fingerprints; :mod:`graphc.passes.roll_verify` proves, input by input, which of their
-iterations form a loop; here the proved loops are built.  What cannot be proved stays straight-line: a wrong proposal costs time, never meaning.
+The search (:mod:`graphc.passes.roll_search`) proposes runs of equal fingerprints; :mod:`graphc.passes.roll_verify`
+proves, input by input, which of their iterations form a loop; here the proved loops are built.  What cannot be proved
+stays straight-line: a wrong proposal costs time, never meaning.
 """
 
 from __future__ import annotations
@@ -133,7 +135,9 @@ class _Roller:
         return node if operands == node.inputs else self.builder.make(node.op, operands, node.attrs)
 
     def _stacked_runs(self, node: Node) -> Node:
-        """A stack in which consecutive trips of a loop stand side by side: it takes them as slices of the loop's own stack."""
+        """A stack in which consecutive trips of a loop stand side by side: it takes them as slices of the loop's own
+        stack.
+        """
         b = self.builder
         axis = node.attrs["axis"]
         parts: list[Node] = []
@@ -273,7 +277,8 @@ class _Roller:
 
 
 def _fixed_nodes(graph: Graph) -> set[Node]:
-    """Sources, and sources moved as a whole (a zero state, a transposed weight): made once, in whichever step first needs them.
+    """Sources, and sources moved as a whole (a zero state, a transposed weight): made once, in whichever step first
+    needs them.
 
     In the sequence of nodes they would make that step look different from the others.
     """
@@ -286,7 +291,9 @@ def _fixed_nodes(graph: Graph) -> set[Node]:
 
 
 def _runs(members: Sequence[tuple[int, int, int] | None]) -> list[tuple[int, int, int]]:
-    """Split a list of (loop, trip, row) into (first position, length, step of the trip): step ±1 within a run, single entries otherwise."""
+    """Split a list of (loop, trip, row) into (first position, length, step of the trip): step ±1 within a run, single
+    entries otherwise.
+    """
     runs: list[tuple[int, int, int]] = []
     position = 0
     while position < len(members):

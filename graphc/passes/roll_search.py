@@ -1,7 +1,8 @@
 """Where loops may be: runs of nodes whose fingerprints repeat with a period.
 
-A fingerprint is the op, the types of its inputs and result, and its attributes but for the affine ones (the position of an ``index``).  Everything
-here works on one array of integers, one entry a node, so that 100,000 nodes take milliseconds; what is proposed is verified elsewhere.
+A fingerprint is the op, the types of its inputs and result, and its attributes but for the affine ones (the position of
+an ``index``).  Everything here works on one array of integers, one entry a node, so that 100,000 nodes take
+milliseconds; what is proposed is verified elsewhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Which iterations of a candidate form a loop: the proof, input by input.
 
-For every input of every row, the position of what it reads moves by a constant from one iteration to the next.  A step of 0 is an invariant, a step of
-one period is the same or an earlier iteration (a carry), any other step is a value of an earlier loop at an index that moves with the trips.  The
-longest run of iterations with one constant vector of steps is the loop.
+For every input of every row, the position of what it reads moves by a constant from one iteration to the next.  A step
+of 0 is an invariant, a step of one period is the same or an earlier iteration (a carry), any other step is a value of
+an earlier loop at an index that moves with the trips.  The longest run of iterations with one constant vector of steps
+is the loop.
 """
 
 from __future__ import annotations
@@ -90,7 +91,9 @@ class _Span:
 
 
 class Columns:
-    """For every node of the sequence what it reads, as numbers: positions of inputs, then the index of an ``index`` node."""
+    """For every node of the sequence what it reads, as numbers: positions of inputs, then the index of an ``index``
+    node.
+    """
 
     def __init__(self, sequence: Sequence[Node]) -> None:
         self.sequence = sequence
@@ -189,8 +192,8 @@ def _constant_stretches(columns: Columns, candidate: Candidate, minimum_trips: i
     period = candidate.period
     table = columns.table(candidate.start, period, trips)
     steps = np.diff(table, axis=0)
-    legal = (np.abs(steps) < _FAR // 2).all(axis=1)
-    same = (steps[:-1] == steps[1:]).all(axis=1) & legal[:-1] & legal[1:]
+    legal = np.all(np.abs(steps) < _FAR // 2, axis=1)
+    same = np.all(steps[:-1] == steps[1:], axis=1) & legal[:-1] & legal[1:]
     edges = np.flatnonzero(np.diff(np.concatenate(([0], same.view(np.int8), [0]))))
     result = []
     taken = 0
@@ -239,7 +242,8 @@ def _best_rotation(columns: Columns, span: _Span) -> int:
                 reach[source] = max(reach[source], base + row - place)
     crossing = [0] * (period + 1)
     for row, distance in enumerate(reach):
-        # The value made at ``row`` crosses the cuts row+1 … row+distance (around the end of the period); whole turns cross every cut alike.
+        # The value made at ``row`` crosses the cuts row+1 … row+distance (around the end of the period); whole turns
+        # cross every cut alike.
         low, high = row + 1, row + distance % period
         if low > high:
             continue

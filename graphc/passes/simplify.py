@@ -1,7 +1,7 @@
 """simplify: small one-directional rules, each with its equation, until nothing changes.
 
-Every rule is exact, bit for bit, signed zeros included and NaNs up to their sign; that is why ``x + 0`` stays for floats (−0 + 0 is +0) while ``x − 0``
-and ``x · 1`` go.
+Every rule is exact, bit for bit, signed zeros included and NaNs up to their sign; that is why ``x + 0`` stays for
+floats (−0 + 0 is +0) while ``x − 0`` and ``x · 1`` go.
 A rule never makes a graph larger.
 """
 
@@ -28,8 +28,8 @@ class Simplify(Pass):
 
     Attributes:
         rounds: times the graph is walked at most.
-        broadcasts: drop broadcasts that pointwise ops do by themselves.  Not before ``roll``: a first step on a zero state would
-            look different from the others.
+        broadcasts: drop broadcasts that pointwise ops do by themselves.  Not before ``roll``: a first step on a zero
+            state would look different from the others.
     """
 
     name: ClassVar[str] = "simplify"
@@ -46,7 +46,9 @@ class Simplify(Pass):
         return graph
 
     def _apply(self, b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
-        """The result of the first rule that applies at a node with these inputs, and of the rules that apply to that."""
+        """The result of the first rule that applies at a node with these inputs, and of the rules that apply to
+        that.
+        """
         result: Node | None = None
         subject: Node | None = node if inputs is node.inputs else None
         for _ in range(4):
@@ -207,7 +209,8 @@ def _stop_gradient(_b: Builder, _node: Node, inputs: Sequence[Node]) -> Node | N
 
 
 def _reduction(_b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
-    # A reduction over no axes, or over axes of size 1 that are kept, is the identity.  (A float sum starts from +0 and turns −0 into it.)
+    # A reduction over no axes, or over axes of size 1 that are kept, is the identity.  (A float sum starts from +0 and
+    # turns −0 into it.)
     if node.op.name == "sum" and node.dtype.is_float:
         return None
     if node.op.name in ("argmax", "argmin") or inputs[0].type is not node.type:

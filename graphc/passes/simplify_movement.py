@@ -1,4 +1,6 @@
-"""Rules for ops that only move elements: two in a row become one, and a part of an assembled tensor becomes the part."""
+"""Rules for ops that only move elements: two in a row become one, and a part of an assembled tensor becomes the
+part.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def _flip(_b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
 
 
 def _index(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
-    # index(stack(x…), i) = xᵢ;  index(concat(x…), i) = index(the part that holds i);  index of a broadcast axis drops it.
+    # index(stack(x…), i) = xᵢ;  index(concat(x…), i) = index(the part that holds i);  index of a broadcast axis drops
+    # it.
     (x,) = inputs
     axis, position = node.attrs["axis"], node.attrs["index"]
     if x.op.name == "stack":

@@ -17,19 +17,27 @@ _ROUNDS = 6
 
 
 def draw_graph(
-    graph: Graph, title: str, stage: str, *, fold: bool = True, limit: int = 2000, roles: Collection[str] | None = None
+    graph: Graph,
+    title: str,
+    stage: str,
+    *,
+    fold: bool = True,
+    steps: bool = True,
+    limit: int = 2000,
+    roles: Collection[str] | None = None,
 ) -> Picture:
     """The picture of a graph.
 
     Args:
         title: its heading.
         stage: its name.
-        fold: draw repeated steps once.
+        fold: draw what repeats once: steps, and the updates of parameters.
+        steps: fold steps too; False where the passes have made loops of them.
         limit: boxes a picture may have.
         roles: draw only nodes of these roles.
     """
     best: Picture | None = None
-    for plan, remarks, enough in _plans(graph, fold, limit, roles):
+    for plan, remarks, enough in _plans(graph, fold, steps, limit, roles):
         canvas = Canvas()
         region = Region(canvas, graph, plan)
         region.draw()
@@ -43,12 +51,12 @@ def draw_graph(
 
 
 def _plans(
-    graph: Graph, fold: bool, limit: int, roles: Collection[str] | None
+    graph: Graph, fold: bool, steps: bool, limit: int, roles: Collection[str] | None
 ) -> Iterator[tuple[Plan, list[str], int]]:
     """Ways to draw the graph, the fullest first, each with its remarks and the number of boxes with which it is good enough."""
     frames = roles is None and len({graph.note(node).role for node in graph.nodes if node.inputs}) > 1
-    repeats = find_repeats(graph) if fold else []
-    yield Plan(repeats, roles, {}, frames), _repeat_remarks(repeats), min(READABLE, limit) if fold else limit
+    repeats = find_repeats(graph, updates_only=not steps) if fold else []
+    yield Plan(repeats, roles, {}, frames), _repeat_remarks(repeats), min(READABLE, limit) if fold and steps else limit
     if fold:
         repeats = find_repeats(graph, alike=True)
         yield Plan(repeats, roles, {}, frames), _repeat_remarks(repeats), limit
@@ -70,7 +78,7 @@ def _repeat_remarks(repeats: Sequence[Repeat]) -> list[str]:
     hidden = sum(len(trip) for repeat in repeats for trip in repeat.trips[1:])
     if not hidden:
         return []
-    return [f"Repeated steps are drawn once: {hidden:,} nodes like those shown are folded away."]
+    return [f"What repeats is drawn once: {hidden:,} nodes like those shown are folded away."]
 
 
 def _drawn_nodes(graph: Graph, repeats: Sequence[Repeat], roles: Collection[str] | None) -> list[Node]:

@@ -15,7 +15,7 @@ from graphc.ir.traverse import users
 from graphc.ops.loop_parts import LoopParts
 from graphc.render.fold import Place, Repeat, is_step, places
 from graphc.render.label import node_details, type_text
-from graphc.render.picture import Canvas, ClusterPath
+from graphc.render.picture import Canvas, ClusterPath, Details
 from graphc.render.words import applied, body_text, constant_operand, op_counts, small_print, step_text, title_of
 
 _NEAR = 24
@@ -137,19 +137,22 @@ class Region:
         for name, node in self.graph.outputs:
             if self._is_shown(node):
                 self._result("output", name, node, {"output": name, "type": repr(node.type)})
+        together: dict[Node, list[tuple[Node, Node]]] = {}
         for variable, node in self.graph.updates:
             if self._is_shown(node):
-                state = variable.attrs["state"]
-                details = {"new value of": state.name, "type": repr(state.type), "kind": state.role}
-                self._result("store", state.name, node, details)
+                together.setdefault(self._drawn_for(node), []).append((variable, node))
+        for pairs in together.values():
+            states = [variable.attrs["state"] for variable, _ in pairs]
+            details = {"new value of": [state.name for state in states], "type": repr(states[0].type), "kind": states[0].role}
+            self._result("store", states[0].name, pairs[0][1], details, _and_more(pairs[1:]))
         self._emit_links()
 
-    def _result(self, kind: str, title: str, node: Node, details: Mapping[str, str]) -> None:
+    def _result(self, kind: str, title: str, node: Node, details: Details, more: Sequence[str] = ()) -> None:
         value = self.value(node)
         box = self._box_of(value, node)
         home = self.canvas.cluster_of(box) if kind == "store" else None
-        lines = ["new value"] if kind == "store" else []
-        self._link(node, box, value.label, self.canvas.box(kind, title, lines, home, details), None)
+        lines = ["new value", *more] if kind == "store" else []
+        self._link(node, box, value.label, self.canvas.box(kind, title, lines, home, details), self.places.get(node) if more else None)
 
     def _box_of(self, value: Value, node: Node) -> str:
         """A box for a value, even for a constant."""
@@ -167,7 +170,7 @@ class Region:
         return self.values[self._drawn_for(node)]
 
     def _draw(self, node: Node) -> Value:
-        label = type_text(node.type)
+        label = self._type_label(node)
         group = self.plan.merged.get(node)
         match node.op.name:
             case "constant" | "training" | "broadcast_to" if (text := constant_operand(node)) is not None:
@@ -184,6 +187,12 @@ class Region:
                 return self._draw_loop(node)
             case _:
                 return Value(label, self._draw_op(node), role=self.role(node))
+
+    def _type_label(self, node: Node) -> str:
+        """The type, or nothing where a repeat's trips differ in it."""
+        place = self.places.get(node)
+        varies = place is not None and any(trip[place.row].type is not node.type for trip in place.repeat.trips)
+        return "" if varies else type_text(node.type)
 
     def _draw_op(self, node: Node) -> str:
         note = self.graph.note(node)
@@ -230,14 +239,14 @@ class Region:
             box = self.canvas.box(group.kind, group.title, group.lines, self.canvas.cluster(group.path))
             self._groups[group] = box
         self._connect_all(node, node.inputs, box)
-        return Value(type_text(node.type), box, role=self.role(node))
+        return Value(self._type_label(node), box, role=self.role(node))
 
     def _draw_result(self, node: Node) -> Value:
         of = node.inputs[0]
         results = self._loops.get(self._drawn_for(of))
         if results is not None:
             return results[node.attrs["index"]]
-        return Value(type_text(node.type), self.value(of).box, role=self.role(of))
+        return Value(self._type_label(node), self.value(of).box, role=self.role(of))
 
     def role(self, node: Node) -> str:
         """``forward``, ``backward`` or ``update``."""
@@ -273,18 +282,28 @@ class Region:
         for operand in dict.fromkeys(operands):
             value = self.value(operand)
             if value.source is not None:
-                self._clone(value.source, target, value.label)
+                self._clone(value.source, target, value.label, self._alternatives(node, operand))
             elif value.box is not None and self._is_saved(value, node):
                 if box is not None:
-                    self._refer(operand, value, target, value.label)
+                    self._refer(operand, value, target, self._alternatives(node, operand))
             elif value.box is not None:
                 self._link(operand, value.box, value.label, target, self.places.get(node))
 
     def _is_saved(self, value: Value, reader: Node) -> bool:
-        """Does the backward pass read a value of the forward pass?  An edge across the whole picture would say less than a name."""
-        return self.refers and value.role == "forward" and self.role(reader) != "forward"
+        """Is the value of another pass than its reader?  An edge across the whole picture would say less than a name."""
+        return self.refers and value.role != self.role(reader)
 
-    def _refer(self, node: Node, value: Value, target: str, label: str) -> None:
+    def _alternatives(self, reader: Node, operand: Node) -> list[Node]:
+        """What the other trips of a repeat read in the place of ``operand``: other weights, other gradients."""
+        place = self.places.get(reader)
+        if place is None:
+            return []
+        slot = reader.inputs.index(operand)
+        others = dict.fromkeys(trip[place.row].inputs[slot] for trip in place.repeat.trips)
+        drawn = dict.fromkeys(self._drawn_for(other) for other in others)
+        return [other for other in drawn if other is not self._drawn_for(operand)]
+
+    def _refer(self, node: Node, value: Value, target: str, alternatives: Sequence[Node]) -> None:
         """A small box that names a value of the forward pass, one in each cluster that reads it."""
         assert value.box is not None
         place = self.places.get(node)
@@ -295,23 +314,30 @@ class Region:
         if known is None or int(target[1:]) - int(known[1:]) > _NEAR:
             title = f"{self.canvas.tag(value.box)} {self.canvas.boxes[int(value.box[1:])].title}"
             lines = [] if place is None or trip is None else ["last step" if trip == len(place.repeat.trips) - 1 else f"step {trip}"]
+            lines += _and_more(alternatives)
             details = {**node_details(node, self.graph.note(node)), "refers to": value.box}
             self._saved[key] = self.canvas.box("saved", title, lines, home, details)
-        self.canvas.edge(self._saved[key], target, label)
+        self.canvas.edge(self._saved[key], target, _common_label(value.label, node, alternatives))
 
-    def _clone(self, source: Node, target: str, label: str) -> None:
+    def _clone(self, source: Node, target: str, label: str, alternatives: Sequence[Node] = ()) -> None:
         """A copy of an input or state variable beside its reader."""
         if (target, source) not in self._clones:
-            clone = self._clones[target, source] = self._source_box(source, None, self.canvas.cluster_of(target))
-            self.canvas.edge(clone, target, label)
+            clone = self._clones[target, source] = self._source_box(
+                source, None, self.canvas.cluster_of(target), alternatives
+            )
+            self.canvas.edge(clone, target, _common_label(label, source, alternatives))
 
-    def _source_box(self, node: Node, path: ClusterPath | None, cluster: int | None = None) -> str:
+    def _source_box(
+        self, node: Node, path: ClusterPath | None, cluster: int | None = None, alternatives: Sequence[Node] = ()
+    ) -> str:
         home = self.canvas.cluster(path) if path is not None else cluster
         details = node_details(node, self.graph.note(node))
         if node.op.name == "state":
             state = node.attrs["state"]
             details["kind"] = state.role + ("" if state.trainable or state.role != "parameter" else ", frozen")
-            lines = [] if state.role == "parameter" else [state.role]
+            lines = [*([] if state.role == "parameter" else [state.role]), *_and_more(alternatives)]
+            if alternatives:
+                details["and"] = [other.attrs["state"].name for other in alternatives if other.op.name == "state"]
             return self.canvas.box("parameter", state.name, lines, home, details)
         if node.op.name == "input":
             return self.canvas.box("input", node.attrs["name"], [], home, details)
@@ -407,6 +433,15 @@ class Region:
             self._clone(value.source, target, label)
         elif value.box is not None:
             self.canvas.edge(value.box, target, label)
+
+
+def _and_more(others: Sequence[object]) -> list[str]:
+    return [f"and {len(others)} more"] if others else []
+
+
+def _common_label(label: str, node: Node, others: Sequence[Node]) -> str:
+    """The label of an edge that stands for several values: none where their types differ."""
+    return label if all(other.type is node.type for other in others) else ""
 
 
 def layer_group(nodes: Sequence[Node], kind: str, title: str, path: ClusterPath) -> Group:

@@ -11,16 +11,19 @@ import re
 from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
-from graphc.passes.roll_search import find_candidates, fingerprint, fingerprints
+from graphc.passes.roll_search import Candidate, find_candidates, fingerprint, fingerprints
 from graphc.passes.roll_verify import plan_loops
 
 _STEP = re.compile(r"step \d+")
 
 MINIMUM_TRIPS = 3
 _MINIMUM_NODES = 12
+_MINIMUM_UPDATE = 4
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -57,13 +60,17 @@ def is_step(part: str) -> bool:
     return _STEP.fullmatch(part) is not None
 
 
-def find_repeats(graph: Graph, *, alike: bool = False) -> list[Repeat]:
+def find_repeats(graph: Graph, *, alike: bool = False, updates_only: bool = False) -> list[Repeat]:
     """Disjoint repeats of a graph, in the order of their first nodes.
 
     Args:
         alike: also merge runs of nodes that merely look alike.
+        updates_only: merge the updates of the parameters and nothing else.
     """
-    repeats = _marked_steps(graph)
+    repeats = _update_runs(graph) if updates_only else _marked_steps(graph)
+    if updates_only:
+        return repeats
+    repeats += _update_runs(graph)
     taken = {node for repeat in repeats for trip in repeat.trips for node in trip}
     repeats += _proved_loops(graph, taken)
     if alike:
@@ -135,16 +142,39 @@ def _sequence(graph: Graph, taken: Container[Node]) -> list[Node]:
     return [node for node in graph.nodes if node.op.kind is not OpKind.SOURCE and node not in taken]
 
 
-def _repeat(graph: Graph, sequence: Sequence[Node], start: int, period: int, count: int) -> Repeat:
+def _repeat(
+    graph: Graph, sequence: Sequence[Node], start: int, period: int, count: int, label: str = "repeated"
+) -> Repeat:
     trips = tuple(tuple(sequence[start + number * period :][:period]) for number in range(count))
     scopes = [tuple(part for part in graph.note(node).scope if not is_step(part)) for trip in trips for node in trip]
-    return Repeat(trips, _common_prefix(scopes), "repeated")
+    return Repeat(trips, _common_prefix(scopes), label)
 
 
 def _common_prefix(scopes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     low, high = min(scopes), max(scopes)
     length = next((i for i, (a, c) in enumerate(zip(low, high, strict=False)) if a != c), min(len(low), len(high)))
     return low[:length]
+
+
+# -- what an optimizer does to each parameter ------------------------------------------------------------------------
+
+
+def _update_runs(graph: Graph) -> list[Repeat]:
+    """An optimizer does the same to every parameter, whatever its shape."""
+    marked = [node for node in graph.nodes if graph.note(node).role == "update" and node.op.kind is not OpKind.SOURCE]
+    marked = [node for node in marked if not any(map(is_step, graph.note(node).scope))]
+    if len(marked) < _MINIMUM_UPDATE:
+        return []
+    numbers: dict[Hashable, int] = {}
+    prints = np.array([numbers.setdefault(_ops(node), len(numbers)) for node in marked], dtype=np.int64)
+    return _runs(graph, marked, find_candidates(prints, 2, _MINIMUM_UPDATE), "each parameter")
+
+
+def _ops(node: Node) -> Hashable:
+    """The op, and of a fused group its ops: no shapes, no constants."""
+    body = node.attrs.get("body")
+    inside = tuple(member.op.name for member in body.nodes) if isinstance(body, Graph) else ()
+    return node.op.name, len(node.inputs), inside
 
 
 # -- runs that look alike --------------------------------------------------------------------------------------------
@@ -154,7 +184,11 @@ def _similar_runs(graph: Graph, taken: Container[Node]) -> list[Repeat]:
     sequence = _sequence(graph, taken)
     if len(sequence) < _MINIMUM_NODES:
         return []
-    candidates = find_candidates(fingerprints(sequence), MINIMUM_TRIPS, _MINIMUM_NODES)
+    return _runs(graph, sequence, find_candidates(fingerprints(sequence), MINIMUM_TRIPS, _MINIMUM_NODES), "repeated")
+
+
+def _runs(graph: Graph, sequence: Sequence[Node], candidates: Sequence[Candidate], label: str) -> list[Repeat]:
+    """Candidates that do not overlap, the longest first."""
     free = [True] * len(sequence)
     found = []
     for candidate in candidates:
@@ -162,5 +196,5 @@ def _similar_runs(graph: Graph, taken: Container[Node]) -> list[Repeat]:
         stop = candidate.start + count * candidate.period
         if all(free[candidate.start : stop]):
             free[candidate.start : stop] = [False] * (stop - candidate.start)
-            found.append(_repeat(graph, sequence, candidate.start, candidate.period, count))
+            found.append(_repeat(graph, sequence, candidate.start, candidate.period, count, label))
     return found

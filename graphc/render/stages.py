@@ -94,7 +94,7 @@ def stage_picture(
         graph = run_pipeline(graph, until=_AFTER_ROLL)
     elif stage == "optimized":
         graph = run_pipeline(graph)
-    return draw_graph(graph, title, stage, fold=fold and stage == "gradient", limit=limit)
+    return draw_graph(graph, title, stage, fold=fold, steps=stage == "gradient", limit=limit)
 
 
 def stage_chart(module: Module, *, entry: str | None = None, program: Program | None = None) -> Chart:

@@ -53,7 +53,7 @@ LOOKS: Mapping[str, Look] = {
     "parameter": Look("cylinder", "filled", "#fbf3c4", "#857300", "#473f0b", "#d9c840", "parameter, state"),
     "constant": Look("plaintext", "filled", "#f1f2f4", "#858d96", "#2a3037", "#858e97", "constant"),
     "forward": Look("box", "rounded,filled", "#d9eaf7", "#0069a6", "#123a57", "#5ab0ea", "forward"),
-    "saved": Look("box", "rounded,filled,dashed", "#eef5fb", "#0069a8", "#17293a", "#5ab0ec", "#n: value of the forward pass"),
+    "saved": Look("box", "rounded,filled,dashed", "#eef5fb", "#0069a8", "#17293a", "#5ab0ec", "#n: value drawn elsewhere"),
     "backward": Look("octagon", "filled", "#fce5d4", "#c25400", "#54300f", "#f0924a", "backward"),
     "update": Look("note", "filled", "#d5f1e7", "#00805d", "#0d4234", "#35c79c", "update"),
     "output": Look("ellipse", "filled", "#f8e4ef", "#a8457f", "#4d2440", "#e08fbd", "output", 2),

@@ -53,8 +53,8 @@ def test_a_dimension_is_bound(graphc, refused, folder):
     )
     assert graphc("compile", "m.py", "--dim", "n=7", "--backend", "numpy", "-q").code == 0
     assert G.load("m").p(np.ones((7, 2), np.float32)).shape == (7, 2)
-    refused(["compile", "m.py", "-o", "other"], 2, "E340")
-    refused(["compile", "m.py", "-o", "other", "--dim", "m=7"], 2, "E340")
+    refused(["compile", "m.py", "--backend", "numpy", "-o", "other"], 2, "E340")
+    refused(["compile", "m.py", "--backend", "numpy", "-o", "other", "--dim", "m=7"], 2, "E340")
 
 
 @pytest.mark.parametrize("name", ["../../x", "class", "x" * 300, "a\0b", "ä", ""])

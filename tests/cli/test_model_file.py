@@ -77,8 +77,8 @@ def test_an_exception_that_is_no_exception_is_caught(refused, folder):
 
 
 def test_an_initial_value_that_fails_later_is_the_models_fault_too(refused, folder):
-    text = "import graphc as G\ndef init(type, seed):\n    return 1 / 0\nw = G.parameter('w', init, shape=(3,))\nmodel = G.Model(p=w * 2)\n"
-    write(folder, "m.py", text)
+    text = "import graphc as G\ndef init(type, seed):\n    return 1 / 0\nw = G.parameter('w', init, shape=(3,))\n"
+    write(folder, "m.py", text + "model = G.Model(p=w * 2)\n")
     assert "m.py:3: the model raised ZeroDivisionError" in refused(["compile", "m.py", "--backend", "numpy"], 2, "E103")
 
 
@@ -156,11 +156,8 @@ def test_splitting(text, parts):
 def test_its_own_folder_is_importable_while_it_runs(folder, graphc):
     (folder / "sub").mkdir()
     write(folder / "sub", "cli_test_helper.py", "SIZE = 7\n")
-    write(
-        folder / "sub",
-        "m.py",
-        "import graphc as G\ndef model():\n    from cli_test_helper import SIZE\n    return G.Model(p=G.input('x', (SIZE,)) * 2)\n",
-    )
+    text = "import graphc as G\ndef model():\n    from cli_test_helper import SIZE\n"
+    write(folder / "sub", "m.py", text + "    return G.Model(p=G.input('x', (SIZE,)) * 2)\n")
     before = list(sys.path)
     assert "float32[7]" in graphc("summary", "sub/m.py").out
     assert sys.path == before

@@ -71,9 +71,11 @@ def test_an_array_of_another_shape_is_refused(refused, folder):
     assert "must be float32[4,3], got float32[4,9]" in line
 
 
-def test_a_label_out_of_range_is_an_error_and_no_crash(refused, folder):
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_a_label_out_of_range_is_an_error_and_no_crash(refused, folder, backend):
     np.save(folder / "y.npy", np.array([0, 1, 2**40, 0]))
-    refused(["run", "classifier.py", "loss", "--input", "x=x.npy", "--input", "y=y.npy"], 2, "E456")
+    words = ["run", "classifier.py", "loss", "--backend", backend, "--input", "x=x.npy", "--input", "y=y.npy"]
+    assert "index 1099511627776" in refused(words, 2, "E456")
 
 
 def test_a_folder_that_is_no_artifact_is_refused(refused, folder):

@@ -143,7 +143,9 @@ def test_the_last_batch_is_filled_up_where_every_example_counts():
 
 def test_arrays_of_the_inputs_own_shapes_are_one_batch():
     batches = make_batches("d", {"x": np.zeros((5, 4, 2)), "y": np.arange(4)}, INPUTS)
-    assert [batch["y"].tolist() for batch in batches.full(np.array([0]))] == [[0, 1, 2, 3]]
+    assert (batches.size, batches.count, batches.left_over) == (4, 1, 0)
+    assert [batch["y"].tolist() for batch in batches.full(np.array([3, 1, 2, 0]))] == [[0, 1, 2, 3]]
+    assert [counted for _, counted in batches.all()] == [4]
 
 
 def test_integers_that_do_not_fit_are_refused():

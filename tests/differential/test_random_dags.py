@@ -78,7 +78,7 @@ def check_seed(kind: str, seed: int, *, native_for_each_pass: bool) -> None:
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("seeds", chunks(COUNT), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
 def test_backends_agree(kind: str, seeds: range) -> None:
-    for seed in seeds if kind == "graph" else seeds[::3]:
+    for seed in seeds if kind == "graph" else seeds[::CHUNK]:
         check_seed(kind, seed, native_for_each_pass=False)
 
 
@@ -86,7 +86,7 @@ def test_backends_agree(kind: str, seeds: range) -> None:
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("seeds", chunks(SLOW_COUNT), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
 def test_backends_agree_on_many(kind: str, seeds: range) -> None:
-    for seed in seeds if kind == "graph" else seeds[::3]:
+    for seed in seeds if kind == "graph" else seeds[::CHUNK]:
         check_seed(kind, 1_000_000 + seed, native_for_each_pass=seed % 10 == 0)
 
 

@@ -48,7 +48,8 @@ def test_rolled_equals_unrolled(cell: str, steps: int) -> None:
     expected, _ = evaluate(graph, x_for(graph))
     found, _ = evaluate(rolled, x_for(graph))
     for name, value in expected.items():
-        # Bit for bit: a rolled step computes what the step computed.  (A sum over a transposed stack may run in another order.)
+        # Bit for bit: a rolled step computes what the step computed.  (A sum over a transposed stack may run in another
+        # order.)
         np.testing.assert_allclose(found[name], value, rtol=2e-6, atol=1e-7)
 
 

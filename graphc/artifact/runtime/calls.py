@@ -195,7 +195,8 @@ def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
                     run(pool.begin_writing(held), addresses, outputs)
                 finally:
                     if not nested:
-                        pool.end_writing(held)
+                        pool.is_writing = False
+                        pool.put_back(held)
         else:
             workspace = None
             try:

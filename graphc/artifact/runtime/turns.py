@@ -98,13 +98,14 @@ class Turns(Generic[W]):
                 yield self.begin_writing(held)
             finally:
                 if not nested:
-                    self.end_writing(held)
+                    self.is_writing = False
+                    self.put_back(held)
 
     def begin_writing(self, held: list[W]) -> W:
         """Wait until nobody runs, and keep everybody out; ``lock`` must be held.
 
-        Every workspace is moved into ``held``, and one of them is given back for the writer to use.  Where a writer's turn has
-        begun already (in a signal handler that struck during it) the workspace is an extra one, and only the outer turn ends.
+        Every workspace is moved into ``held``, and one of them is returned for the writer to use.  Where a writer's turn
+        has begun already (a signal handler that struck during it is writing, too) the workspace is an extra one.
         """
         if self.is_writing:
             return self._make()
@@ -120,9 +121,12 @@ class Turns(Generic[W]):
             except Empty:
                 continue
 
-    def end_writing(self, held: list[W]) -> None:
-        """Let everybody in again."""
-        self.is_writing = False
+    def put_back(self, held: list[W]) -> None:
+        """The end of a writer's turn, after ``is_writing = False``: others may run again.
+
+        (The flag is the caller's to clear: an interrupt may strike at the first instruction of a function, but not between
+        the first two of a ``finally``.)
+        """
         held += self._come_back()
         self.idle.extend(held[-_IDLE_LIMIT:])
 
