@@ -59,7 +59,8 @@ class _Splitter:
         result: list[Item] = []
         for chunk, flow, given in zip(chunks, flows, reversed(outs), strict=True):
             result.append(self._part(chunk, flow, given))
-        return [*result, *tail]
+        # So many parts that calling them is a long function in its turn are cut again.
+        return self.split([*result, *tail], live)
 
     def _split_inside(self, body: list[Item], live: set[str]) -> list[Item]:
         """Cut the bodies of long loops, whose names live on into the next step."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from graphc.kernel.loopir import Apply, Kernel, Load, Reduce, Scan, Store, ValueId, operands, value_axes
 from graphc.kernel.target import Target
@@ -165,12 +166,8 @@ def plan_contraction(
     """
     factors = contraction_operands(kernel, number)
     assert factors is not None
-    plans = [
-        plan
-        for left, right in (factors, factors[::-1])
-        if _is_plain(kernel, left)
-        for plan in _plans(kernel, number, left, right, tuple(stores), target, invariant)
-    ]
+    ways = [(left, right) for left, right in (factors, factors[::-1]) if _is_plain(kernel, left)]
+    plans = [plan for way in ways for plan in _plans(kernel, number, way, tuple(stores), target, invariant, blocked=True)]
     plan = min(plans, key=lambda plan: _cost(kernel, plan))
     if not plan.depth_block or _stores_sum(kernel, plan):
         return plan
@@ -179,7 +176,7 @@ def plan_contraction(
     # The sum alone is stored: along another axis than this plan's, where one fits, else without blocks of its depth.
     fitting = [other for other in plans if not other.depth_block or _stores_sum(kernel, other)]
     if not fitting:
-        return replace(plan, depth_block=0)
+        fitting = [plan for way in ways for plan in _plans(kernel, number, way, tuple(stores), target, invariant, blocked=False)]
     return min(fitting, key=lambda plan: _cost(kernel, plan))
 
 
@@ -192,14 +189,16 @@ def _stores_sum(kernel: Kernel, plan: Contraction) -> bool:
 def _plans(
     kernel: Kernel,
     number: ValueId,
-    left: ValueId,
-    right: ValueId,
+    factors: tuple[ValueId, ValueId],
     stores: tuple[Store, ...],
     target: Target,
     invariant: frozenset[int],
+    *,
+    blocked: bool,
 ) -> Iterator[Contraction]:
-    """One plan for each axis that could hold the lanes."""
+    """One plan for each axis that could hold the lanes; ``factors`` are left and right, ``blocked`` allows blocks of the sum."""
     axes, extents = value_axes(kernel), kernel.extents
+    left, right = factors
     value = kernel.values[number]
     assert isinstance(value, Reduce)
     kept = axes[number]
@@ -218,7 +217,7 @@ def _plans(
         tile_rows, tile_vectors = _tile(row_count, extents[column], terms, lanes, target)
         outer = tuple(sorted(kept - set(rows) - {column}))
         packing = _packing(kernel, right, column, depth, row_count, invariant)
-        block = _depth_block(terms, extents[depth[0]], _DEPTH_BLOCK[packing])
+        block = _depth_block(terms, extents[depth[0]], _DEPTH_BLOCK[packing]) if blocked else 0
         plan = Contraction(
             number, left, right, stores, outer, rows, column, depth, tile_rows, tile_vectors, lanes, packing, block, 0, 0, 0
         )

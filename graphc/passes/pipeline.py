@@ -20,13 +20,12 @@ from graphc.passes.simplify import Simplify
 
 PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Decompose(), "later passes and kernels know only the small vocabulary"),
-    (Fold(), "constants first: simplify reads them"),
-    (Simplify(broadcasts=False), "x[t] of a stack becomes the step's own value, which roll needs to see"),
-    (Roll(), "from here on a pass sees one step instead of T"),
+    (Simplify(movement_only=True), "x[t] of a stack becomes the step's own value, which roll needs to see"),
+    (Roll(), "as early as can be: from here on a pass sees one step instead of T"),
     (Accumulate(), "before hoist: a sum of products inside a loop is one product outside"),
     (Hoist(), "what does not depend on a carry leaves the loop as one batched op"),
-    (Simplify(), "bodies of loops have new neighbours"),
-    (Fold(), "and new constants"),
+    (Fold(), "constants first: simplify reads them"),
+    (Simplify(), "everything has its final neighbours now"),
     (Fuse(), "last: it draws the borders of kernels"),
 )
 

@@ -28,18 +28,18 @@ class Simplify(Pass):
 
     Attributes:
         rounds: times the graph is walked at most.
-        broadcasts: drop broadcasts that pointwise ops do by themselves.  Not before ``roll``: a first step on a zero
-            state would look different from the others.
+        movement_only: apply only the rules for ops that move elements.  Before ``roll`` a first step on a zero state
+            would otherwise be simplified, and look different from the others.
     """
 
     name: ClassVar[str] = "simplify"
     rounds: int = 8
-    broadcasts: bool = True
+    movement_only: bool = False
 
     def run(self, graph: Graph) -> Graph:
         """The simplified graph."""
         for _ in range(self.rounds):
-            changed = rewrite_with_regions(graph, self._apply)
+            changed = rewrite_with_regions(graph, self._apply, MOVEMENT_RULES if self.movement_only else None)
             if changed is graph:
                 break
             graph = changed
@@ -60,7 +60,7 @@ class Simplify(Pass):
             if found is None or found is subject:
                 break
             result = found
-        if result is None and self.broadcasts and node.op.kind is OpKind.POINTWISE:
+        if result is None and not self.movement_only and node.op.kind is OpKind.POINTWISE:
             return _drop_broadcasts(b, node, inputs)
         return result if result is not None or subject is node else subject
 

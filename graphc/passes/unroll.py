@@ -27,7 +27,7 @@ class Unroll(Pass):
         while any(node.op.name == "loop" for node in graph.nodes):
             graph = _unroll_once(graph)
         while True:
-            changed = rewrite(Simplify(broadcasts=False).run(graph), _gather_stacks)
+            changed = rewrite(Simplify(movement_only=True).run(graph), _gather_stacks)
             if changed is graph:
                 return graph
             graph = changed

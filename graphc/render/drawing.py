@@ -16,7 +16,7 @@ from graphc.ops.loop_parts import LoopParts
 from graphc.render.fold import Place, Repeat, is_step, places
 from graphc.render.label import node_details, type_text
 from graphc.render.picture import Canvas, ClusterPath, Details
-from graphc.render.words import applied, body_text, constant_operand, op_counts, small_print, step_text, title_of
+from graphc.render.words import applied, body_text, constant_operand, op_counts, small_print, state_words, step_text, title_of
 
 _NEAR = 24
 """Boxes after which a value of the forward pass is named again instead of drawing a long edge."""
@@ -144,15 +144,17 @@ class Region:
         for pairs in together.values():
             states = [variable.attrs["state"] for variable, _ in pairs]
             details = {"new value of": [state.name for state in states], "type": repr(states[0].type), "kind": states[0].role}
-            self._result("store", states[0].name, pairs[0][1], details, _and_more(pairs[1:]))
+            title, layers = state_words(states[0].name)
+            self._result("store", title, pairs[0][1], details, [*layers, "new value", *_and_more(pairs[1:])])
         self._emit_links()
 
-    def _result(self, kind: str, title: str, node: Node, details: Details, more: Sequence[str] = ()) -> None:
+    def _result(self, kind: str, title: str, node: Node, details: Details, lines: Sequence[str] = ()) -> None:
         value = self.value(node)
         box = self._box_of(value, node)
         home = self.canvas.cluster_of(box) if kind == "store" else None
-        lines = ["new value", *more] if kind == "store" else []
-        self._link(node, box, value.label, self.canvas.box(kind, title, lines, home, details), self.places.get(node) if more else None)
+        # A new value stands for those of all trips of its repeat: "last step" would be wrong there.
+        reader = self.places.get(node) if kind == "store" else None
+        self._link(node, box, value.label, self.canvas.box(kind, title, lines, home, details), reader)
 
     def _box_of(self, value: Value, node: Node) -> str:
         """A box for a value, even for a constant."""
@@ -334,11 +336,13 @@ class Region:
         details = node_details(node, self.graph.note(node))
         if node.op.name == "state":
             state = node.attrs["state"]
+            details["state"] = state.name
             details["kind"] = state.role + ("" if state.trainable or state.role != "parameter" else ", frozen")
-            lines = [*([] if state.role == "parameter" else [state.role]), *_and_more(alternatives)]
+            title, layers = state_words(state.name)
+            lines = [*layers, *([] if state.role == "parameter" else [state.role]), *_and_more(alternatives)]
             if alternatives:
                 details["and"] = [other.attrs["state"].name for other in alternatives if other.op.name == "state"]
-            return self.canvas.box("parameter", state.name, lines, home, details)
+            return self.canvas.box("parameter", title, lines, home, details)
         if node.op.name == "input":
             return self.canvas.box("input", node.attrs["name"], [], home, details)
         return self.canvas.box("constant", title_of(node, self.graph.note(node)), small_print(node, ()), home, details)

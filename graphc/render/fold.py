@@ -16,6 +16,7 @@ import numpy as np
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
+from graphc.ir.types import TensorType
 from graphc.passes.roll_search import Candidate, find_candidates, fingerprint, fingerprints
 from graphc.passes.roll_verify import plan_loops
 
@@ -162,12 +163,30 @@ def _common_prefix(scopes: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 def _update_runs(graph: Graph) -> list[Repeat]:
     """An optimizer does the same to every parameter, whatever its shape."""
     marked = [node for node in graph.nodes if graph.note(node).role == "update" and node.op.kind is not OpKind.SOURCE]
-    marked = [node for node in marked if not any(map(is_step, graph.note(node).scope))]
+    # Scalars (step counts, rates) are computed once, often amid the first parameter's update.
+    marked = [node for node in marked if not (isinstance(node.type, TensorType) and node.rank == 0)]
     if len(marked) < _MINIMUM_UPDATE:
         return []
     numbers: dict[Hashable, int] = {}
     prints = np.array([numbers.setdefault(_ops(node), len(numbers)) for node in marked], dtype=np.int64)
-    return _runs(graph, marked, find_candidates(prints, 2, _MINIMUM_UPDATE), "each parameter")
+    candidates = [_aligned(marked, candidate) for candidate in find_candidates(prints, 2, _MINIMUM_UPDATE)]
+    return _runs(graph, marked, candidates, "each parameter")
+
+
+def _aligned(sequence: Sequence[Node], candidate: Candidate) -> Candidate:
+    """The candidate cut where the fewest values cross from one trip to the next: where one parameter ends and the next begins."""
+    position = {node: index for index, node in enumerate(sequence)}
+    best, fewest = candidate, -1
+    for start in range(candidate.start, min(candidate.start + candidate.period, candidate.stop - 2 * candidate.period + 1)):
+        crossing = 0
+        for index in range(start, candidate.stop):
+            trip = (index - start) // candidate.period
+            crossing += sum(
+                start <= position.get(operand, -1) < start + trip * candidate.period for operand in sequence[index].inputs
+            )
+        if fewest < 0 or crossing < fewest:
+            best, fewest = Candidate(start, candidate.stop, candidate.period), crossing
+    return best
 
 
 def _ops(node: Node) -> Hashable:

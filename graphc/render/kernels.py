@@ -11,6 +11,7 @@ from graphc.kernel.memory import accesses
 from graphc.kernel.printer import print_kernel
 from graphc.kernel.program import Buffer, Call, Copy, Entry, Loop, Program, Ref, Step
 from graphc.render.label import clipped, place_text
+from graphc.render.words import state_words
 from graphc.render.picture import Canvas, ClusterPath, Picture
 
 _BODY_LINES = 60
@@ -209,7 +210,8 @@ class _EntryDrawing:
         if shared and number in self.sources:
             return self.sources[number]
         kind = {"state": "parameter"}.get(buffer.kind, buffer.kind)
-        box = self.canvas.box(kind, buffer.name, [], None if shared else cluster, self._buffer_details(buffer))
+        title, layers = state_words(buffer.name)
+        box = self.canvas.box(kind, title, layers, None if shared else cluster, self._buffer_details(buffer))
         self.sources[number] = box
         return box
 
@@ -219,8 +221,9 @@ class _EntryDrawing:
             if buffer.kind not in ("output", "state") or not writers:
                 continue
             kind = "output" if buffer.kind == "output" else "store"
-            lines = ["new value"] if kind == "store" else []
-            box = self.canvas.box(kind, buffer.name, lines, None, self._buffer_details(buffer))
+            title, layers = state_words(buffer.name)
+            lines = [*layers, *(["new value"] if kind == "store" else [])]
+            box = self.canvas.box(kind, title, lines, None, self._buffer_details(buffer))
             for writer in dict.fromkeys(writers.values()):
                 self.canvas.edge(writer, box, self._size_text(buffer))
 

@@ -30,6 +30,7 @@ _INFIX = {
 _BODY_LINES = 60
 _FUSED_LINES = 6
 _WIDTH = 32
+_SHORT_NAME = 16
 
 
 def title_of(node: Node, note: Note) -> str:
@@ -68,6 +69,12 @@ def applied(op: str, operands: Sequence[str | None]) -> str:
     if op in _INFIX and len(texts) == 2:
         return clipped(f"{texts[0]} {_INFIX[op]} {texts[1]}", _WIDTH)
     return clipped(f"({', '.join(texts)})", _WIDTH)
+
+
+def state_words(name: str) -> tuple[str, list[str]]:
+    """Title and small print of a state variable: of a long name the last part, with the layers below."""
+    layers, _, last = name.rpartition("/")
+    return (name, []) if len(name) <= _SHORT_NAME or not layers or not last else (last, [layers])
 
 
 def op_counts(body: Graph) -> list[str]:

@@ -173,6 +173,7 @@ def test_an_interrupt_at_any_moment_leaves_the_model_usable(model: CompiledModel
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert struck > 250
+    assert not model._turns[0].is_writing
     done = threading.Thread(target=lambda: (model.train(x, y), model.predict(x)), daemon=True)
     done.start()
     done.join(timeout=10)

@@ -131,5 +131,5 @@ def test_rolling_is_deterministic() -> None:
 
 def test_simplify_before_roll_keeps_the_first_step_alike() -> None:
     graph = lstm(16)
-    late = Roll().run(Simplify(broadcasts=False).run(graph))
+    late = Roll().run(Simplify(movement_only=True).run(graph))
     assert loops(late)[0][0] == 16

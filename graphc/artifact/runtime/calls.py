@@ -134,6 +134,7 @@ def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
     # An array without elements has no first byte to take the address of: no shape is as None is.
     plans = tuple((tensor.storage, tensor.shape if tensor.nbytes else None, tensor) for tensor in entry.inputs)
     results = tuple((tensor.storage, tensor.shape) for tensor in entry.outputs)
+    sizes = tuple(tensor.nbytes for tensor in entry.outputs)
     single = len(results) == 1
     writes = bool(entry.updates)
     low, high = (states.low, states.high) if writes else (0, 0)
@@ -141,31 +142,57 @@ def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
     first_byte: Callable[[Any], Any] = ctypes.c_char.from_buffer
     idle = pool.idle
 
-    def copied(value: Any, tensor: TensorSpec, outs: Sequence[Array | None], kept: list[Array]) -> int:
+    def copied(value: Any, tensor: TensorSpec, places: Sequence[int], kept: list[Array]) -> int:
         """The address of an input that is not as the code wants it, or that the code may overwrite."""
         array = as_array(value, tensor, f"{entry.name}: input {tensor.name!r}")
         address: int = array.ctypes.data
-        if low <= address < high or any(out is not None and np.may_share_memory(array, out) for out in outs):
+        if low <= address < high or touches(address, tensor.nbytes, places):
             array = array.copy()
             address = array.ctypes.data
         kept.append(array)
         return address
 
-    def run(workspace: NativeWorkspace, addresses: list[int], outputs: list[Array]) -> None:
+    def touches(address: int, size: int, places: Sequence[int]) -> bool:
+        return any(address < place + room and place < address + size for place, room in zip(places, sizes, strict=True))
+
+    def places_of(outputs: Sequence[Array]) -> list[int]:
+        # A buffer without elements has no first byte; the code does not touch it.
+        return [address_of(first_byte(array)) if array.size else 0 for array in outputs]
+
+    def is_ready(out: Array) -> bool:
+        """The buffer of a single output can be written as it is; whatever else it is, :func:`select_outs` says."""
+        (dtype, shape), (size,) = results[0], sizes
+        if not (out.dtype is dtype and out.shape == shape and out.flags.carray and size):
+            return False
+        return not states.low <= address_of(first_byte(out)) < states.high
+
+    def run(workspace: NativeWorkspace, addresses: list[int], places: list[int]) -> None:
         table = workspace.inputs
         for position, address in enumerate(addresses):
             table[position] = address
         table = workspace.outputs
-        for position, array in enumerate(outputs):
-            # A buffer without elements has no first byte; the code does not touch it.
-            table[position] = address_of(first_byte(array)) if array.size else 0
+        for position, address in enumerate(places):
+            table[position] = address
         if function(*workspace.arguments):
             raise _index_error(entry, workspace.error)
 
     def call(*inputs: Any, out: Any = None, **named: Any) -> Any:
         if named or len(inputs) != count:
             inputs = tuple(bind(entry, inputs, named))
-        outs = () if out is None else select_outs(out, entry, states.block)
+        try:
+            if out is None:
+                outputs = [empty(shape, dtype) for dtype, shape in results]
+            elif type(out) is ndarray and single and is_ready(out):
+                outputs = [out]
+            else:
+                outs = select_outs(out, entry, states.block)
+                outputs = [
+                    empty(shape, dtype) if buffer is None else buffer
+                    for buffer, (dtype, shape) in zip(outs, results, strict=True)
+                ]
+        except MemoryError as fault:
+            raise GraphcMemoryError("E460", f"{entry.name}: there is no memory for the results") from fault
+        places = places_of(outputs)
         addresses: list[int] = []
         kept: list[Array] = []
         for value, (dtype, shape, tensor) in zip(inputs, plans):  # noqa: B905  (equally many; strict costs time)
@@ -174,25 +201,18 @@ def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
                 and value.dtype is dtype
                 and value.shape == shape
                 and value.flags.carray
-                and not outs
                 and not low <= (address := address_of(first_byte(value))) < high
+                and (out is None or not touches(address, tensor.nbytes, places))
             ):
                 addresses.append(address)
             else:
-                addresses.append(copied(value, tensor, outs, kept))
-        try:
-            outputs = [empty(shape, dtype) for dtype, shape in results]
-        except MemoryError as fault:
-            raise GraphcMemoryError("E460", f"{entry.name}: there is no memory for the results") from fault
-        for position, buffer in enumerate(outs):
-            if buffer is not None:
-                outputs[position] = buffer
+                addresses.append(copied(value, tensor, places, kept))
         if writes:
             with pool.lock:
                 held: list[NativeWorkspace] = []
                 nested = pool.is_writing
                 try:
-                    run(pool.begin_writing(held), addresses, outputs)
+                    run(pool.begin_writing(held), addresses, places)
                 finally:
                     if not nested:
                         pool.is_writing = False
@@ -204,11 +224,11 @@ def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
                     workspace = idle.pop()
                 except IndexError:
                     workspace = pool.take()
-                run(workspace, addresses, outputs)
+                run(workspace, addresses, places)
             finally:
                 if workspace is not None:
                     pool.give_back(workspace)
-        return outputs[0] if single and out is None else _result(entry, outputs, out)
+        return outputs[0] if single and (out is None or out is outputs[0]) else _result(entry, outputs, out)
 
     return _described(call, entry)
 

@@ -104,28 +104,26 @@ class Turns(Generic[W]):
     def begin_writing(self, held: list[W]) -> W:
         """Wait until nobody runs, and keep everybody out; ``lock`` must be held.
 
-        Every workspace is moved into ``held``, and one of them is returned for the writer to use.  Where a writer's turn
-        has begun already (a signal handler that struck during it is writing, too) the workspace is an extra one.
+        Every workspace is moved into ``held``, and one of them is returned for the writer to use.  Where a writer's
+        turn has begun already (a signal handler that struck during it is writing, too) the workspace is an extra one.
         """
         if self.is_writing:
             return self._make()
         self.is_writing = True
-        if not self._all:
-            held.append(self.take())
         while True:
             held += self._come_back()
+            if not self._all:
+                held.append(self.take())
             if len(held) >= len(self._all):
                 return held[-1]
-            try:
+            with suppress(Empty):
                 held.append(self._returned.get(timeout=_LOOK_AGAIN_S))
-            except Empty:
-                continue
 
     def put_back(self, held: list[W]) -> None:
         """The end of a writer's turn, after ``is_writing = False``: others may run again.
 
-        (The flag is the caller's to clear: an interrupt may strike at the first instruction of a function, but not between
-        the first two of a ``finally``.)
+        (The flag is the caller's to clear: an interrupt may strike at the first instruction of a function, but not
+        between the first two of a ``finally``.)
         """
         held += self._come_back()
         self.idle.extend(held[-_IDLE_LIMIT:])

@@ -1,0 +1,120 @@
+"""Very long chains: ``python -m tests.chains KIND NODES BACKEND`` builds, differentiates, prints, compiles and runs one, and reports.
+
+It runs in a process of its own, so that the time and the largest memory are the chain's alone.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import graphc.ops  # noqa: F401  (fills the registry)
+import numpy as np
+from graphc.autodiff.reverse import gradient
+from graphc.ir.builder import Builder
+from graphc.ir.graph import Graph, Module
+from graphc.ir.interp import evaluate
+from graphc.ir.node import Node
+from graphc.ir.parser import parse_graph
+from graphc.ir.printer import print_graph
+from graphc.ir.types import float64, tensor_type
+from graphc.passes.pipeline import run_pipeline
+
+from tests.backends_under_test import compiled
+
+WIDTH = 4
+
+
+def pointwise(b: Builder, x: Node, w: Node, nodes: int) -> Node:
+    """x ← sin(x), x ← x + w, x ← x · w, …: one operation a node, in a period that ``roll`` finds."""
+    for count in range(nodes):
+        x = b.op("sin", x) if count % 3 == 0 else b.op("add" if count % 3 == 1 else "multiply", x, w)
+    return x
+
+
+def products(b: Builder, x: Node, w: Node, nodes: int) -> Node:
+    """x ← tanh(x @ w): small matrix products."""
+    for _ in range(nodes // 2):
+        x = b.op("tanh", b.op("matmul", x, w))
+    return x
+
+
+def aperiodic(b: Builder, x: Node, w: Node, nodes: int) -> Node:
+    """A mixture without a period: nothing can be rolled."""
+    rng = np.random.default_rng(1)
+    before = x
+    for count, kind in enumerate(rng.integers(0, 7, nodes)):
+        match int(kind):
+            case 0:
+                x, before = b.op("matmul", x, w), x
+            case 1:
+                x, before = b.op("tanh", x), x
+            case 2:
+                x, before = b.op("add", x, before), x
+            case 3:
+                x, before = b.op("multiply", x, b.constant(0.5 + (count % 101) / 1000, float64)), x
+            case 4:
+                x, before = b.op("transpose", x, permutation=(1, 0)), x
+            case 5:
+                x, before = b.op("sin", x), x
+            case _:
+                x, before = b.op("subtract", x, b.op("sum", before, axes=(0,), keepdims=True)), x
+    return b.op("tanh", x)
+
+
+CHAINS: Mapping[str, Callable[[Builder, Node, Node, int], Node]] = {"pointwise": pointwise, "products": products, "aperiodic": aperiodic}
+
+
+def chain(kind: str, nodes: int, *, differentiated: bool) -> tuple[Graph, list[np.ndarray]]:
+    """A chain of about ``nodes`` forward nodes as an entry point, with its gradient where asked for."""
+    b = Builder()
+    type_ = tensor_type(float64, (WIDTH, WIDTH))
+    x, w = b.input("x", type_), b.input("w", type_)
+    end = CHAINS[kind](b, x, w, nodes)
+    total = b.op("sum", end, axes=(0, 1), keepdims=False)
+    outputs = [("total", total)]
+    if differentiated:
+        outputs += [(f"g{k}", node) for k, node in enumerate(gradient(b, total, [x, w]))]
+    rng = np.random.default_rng(0)
+    arrays = [rng.uniform(-1, 1, (WIDTH, WIDTH)), rng.uniform(0.2, 0.6, (WIDTH, WIDTH))]
+    return Graph.make("chain", [x, w], outputs, builder=b), arrays
+
+
+def main(kind: str, nodes: int, backend: str) -> dict[str, float]:
+    """Everything a compiler does to a chain of ``nodes`` nodes, gradient included; seconds a step."""
+    steps: dict[str, float] = {}
+    start = last = time.perf_counter()
+
+    def done(step: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        steps[step] = round(now - last, 3)
+        last = now
+
+    # Backward nodes count, too: a chain of this many forward nodes and its gradient have about ``nodes`` together.
+    graph, arrays = chain(kind, nodes // 3, differentiated=True)
+    steps["nodes"] = len(graph)
+    done("build and differentiate")
+    text = print_graph(graph)
+    done("print")
+    assert parse_graph(text) == graph
+    done("parse")
+    scheduled = run_pipeline(graph)
+    done("passes")
+    run = compiled(backend, Module("chain", {"chain": scheduled}))
+    done("compile")
+    got, _ = run("chain", arrays, None)
+    done("run")
+    steps["seconds"] = round(time.perf_counter() - start, 3)
+    expected, _ = evaluate(graph, arrays)
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-6, atol=1e-9, err_msg=name)
+    steps["bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return steps
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], int(sys.argv[2]), sys.argv[3])))
