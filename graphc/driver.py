@@ -6,15 +6,17 @@ model ──bind──► module ──passes──► scheduled module ──ba
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
 
 from graphc import ops as _ops  # noqa: F401  (fills the op registry)
 from graphc.artifact.compiled import CompiledModel
+from graphc.artifact.compiled import read_states as read_states
+from graphc.artifact.compiled import save_states as save_states
 from graphc.artifact.loader import load
-from graphc.artifact.spec import Built, Stage, check_name
+from graphc.artifact.spec import Backend, check_name
 from graphc.config import Options, debug_options
 from graphc.debug import Recorder
 from graphc.errors import GraphcImportError, GraphcTypeError, GraphcValueError, nearest
@@ -28,16 +30,13 @@ from graphc.passes.pipeline import Observer, run_pipeline
 __all__ = ["backend_names", "compile", "load", "lower", "schedule", "to_module"]
 
 _BACKENDS: Mapping[str, str] = {
-    "llvm": "graphc.backends.llvm.backend:build",
-    "numpy": "graphc.backends.numpy.backend:build",
+    "llvm": "graphc.backends.llvm.backend:BACKEND",
+    "numpy": "graphc.backends.numpy.backend:BACKEND",
 }
-"""Backend → where its ``build`` function is.  Strings, so that a backend is imported when it is first asked for."""
+"""Backend → where its :class:`Backend` is.  Strings, so that a backend is imported when it is first asked for."""
 
 _ENTRY_POINT_GROUP = "graphc.backends"
 """The entry-point group in which another package registers a backend."""
-
-BuildFunction = Callable[[Module, Options, Stage], Built]
-
 
 def backend_names() -> tuple[str, ...]:
     """Backends that ``compile`` knows: graphc's own, then those of installed packages."""
@@ -58,6 +57,7 @@ def compile(
     seed: int = 0,
     threads: int = 1,
     observer: Observer | None = None,
+    states_of: CompiledModel | None = None,
 ) -> CompiledModel:
     """Compile a model, or the function from ``inputs`` to ``outputs``.
 
@@ -74,6 +74,7 @@ def compile(
         seed: of the initial values of parameters.
         threads: native threads a call may use.
         observer: told of every pass.
+        states_of: a compiled model with the same states, which both then share; their calls must not overlap.
 
     Returns:
         An object whose methods are the entry points.
@@ -81,15 +82,15 @@ def compile(
     Raises:
         GraphcError: of the kind the model or an option deserves.
     """
-    options = Options(backend, cpu, fast_math, tuple(disable), dict(dims or {}), seed, threads)
-    build = _backend(backend)
+    chosen = _backend(backend)
+    options = Options(backend, cpu, fast_math, (*disable, *chosen.leave_out), dict(dims or {}), seed, threads)
     recorder = Recorder(debug_options())
     with recorder.stage("model"):
         module = to_module(model, inputs=inputs, outputs=outputs, name=name)
     scheduled = schedule(module, options, observer=observer, recorder=recorder)
-    built = build(scheduled, options, recorder.stage)
+    built = chosen.build(scheduled, options, recorder.stage)
     recorder.emitted(built)
-    compiled = CompiledModel(scheduled, built.build, program=built.program, seed=seed)
+    compiled = CompiledModel(scheduled, built.build, program=built.program, seed=seed, states_of=states_of)
     compiled.timings = recorder.finish()
     return compiled
 
@@ -117,7 +118,7 @@ def to_module(
         check_name(name)
     elif not chosen.isidentifier() or keyword.iskeyword(chosen):
         chosen = "model"
-    return Module(chosen, module.entries)
+    return Module(chosen, module.entries, module.declared)
 
 
 def _function_module(inputs: Sequence[Any], outputs: Any) -> Module:
@@ -178,17 +179,17 @@ def lower(module: Module, options: Options | None = None) -> Program:
     return lower_module(schedule(module, options))
 
 
-def _backend(name: str) -> BuildFunction:
+def _backend(name: str) -> Backend:
     where = _BACKENDS.get(name)
     if where is None:
         for point in entry_points(group=_ENTRY_POINT_GROUP):
             if point.name == name:
-                return cast(BuildFunction, point.load())
+                return cast(Backend, point.load())
         close = nearest(name, backend_names())
         hint = f"did you mean {close}?" if close else f"one of {', '.join(backend_names())}"
         raise GraphcValueError("E106", f"unknown backend {name!r}", hint=hint)
     module, _, function = where.partition(":")
     try:
-        return cast(BuildFunction, getattr(import_module(module), function))
+        return cast(Backend, getattr(import_module(module), function))
     except ImportError as error:
         raise GraphcImportError("E106", f"the backend {name!r} cannot be loaded: {error}") from error

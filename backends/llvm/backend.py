@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from graphc.artifact.spec import Built, NativeBuild, Stage
+from graphc.artifact.spec import Backend, Built, NativeBuild, Stage
 from graphc.backends.llvm.compile import Native, compile_program, load_in_process
 from graphc.backends.llvm.elf import link_shared_object
 from graphc.backends.llvm.host import host_target
@@ -71,3 +71,6 @@ def _link_with_compiler(object_bytes: bytes, soname: str) -> bytes:
         if done.returncode:
             raise GraphcOSError("E572", f"the linker failed: {done.stderr.strip()}")
         return target.read_bytes()
+
+
+BACKEND = Backend(build)

@@ -1,4 +1,4 @@
-"""Where the pointers of a program's calls point: bases, byte offsets, and which parameters of a kernel can never overlap."""
+"""Where the pointers of a program's calls point: bases, byte offsets, and which parameters never overlap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Program as one LLVM module in text: constants, a small internal function for each kernel, and the exported entry points."""
+"""A Program as one LLVM module in text: constants, a small function for each kernel, the exported entry points."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def emit_module(program: Program, target: Target, prefix: str, *, fast_math: boo
     emitter = _KernelEmitter(library, FAST_MATH if fast_math else "")
     separate, invariant = separate_params(program), invariant_params(program)
     codes = [
-        emitter.emit(number, kernel, separate[number], invariant[number]) for number, kernel in enumerate(program.kernels)
+        emitter.emit(number, kernel, separate[number], invariant[number])
+        for number, kernel in enumerate(program.kernels)
     ]
     functions = emitter.functions
     exports: dict[str, str] = {}
@@ -91,7 +92,9 @@ def _exported(prefix: str, name: str) -> str:
     exported = f"{prefix}_{name}"
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", exported):
         raise GraphcValueError(
-            "E762", f"{exported!r} is no C identifier", hint="use letters, digits and underscores for entry points and the prefix"
+            "E762",
+            f"{exported!r} is no C identifier",
+            hint="use letters, digits and underscores for entry points and the prefix",
         )
     return exported
 
@@ -112,9 +115,7 @@ def escaped(data: bytes) -> str:
     return "".join(_ESCAPED[byte] for byte in data)
 
 
-_ESCAPED = [
-    chr(byte) if 32 <= byte < 127 and byte not in (34, 92) else f"\\{byte:02X}" for byte in range(256)
-]
+_ESCAPED = [chr(byte) if 32 <= byte < 127 and byte not in (34, 92) else f"\\{byte:02X}" for byte in range(256)]
 
 
 def _declarations(groups: Iterable[Iterable[str]]) -> dict[str, str]:
@@ -141,7 +142,9 @@ class _KernelEmitter:
         self.functions.append(fn)
         return fn
 
-    def emit(self, number: int, kernel: Kernel | Intrinsic, separate: frozenset[int], invariant: frozenset[int]) -> KernelCode:
+    def emit(
+        self, number: int, kernel: Kernel | Intrinsic, separate: frozenset[int], invariant: frozenset[int]
+    ) -> KernelCode:
         """The functions of one kernel and how to call them."""
         if isinstance(kernel, Intrinsic):
             name = f"k{number}.{kernel.intrinsic}"

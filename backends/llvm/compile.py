@@ -17,7 +17,7 @@ from graphc.kernel.target import Target
 ENTRY_TYPE = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
 )
-"""``int32_t entry(const void *const *inputs, void *const *outputs, void *const *states, void *arena, int64_t *error)``."""
+"""The C type of an entry point: inputs, outputs, states, arena, error (``docs/ARCHITECTURE.md``)."""
 
 
 @dataclass(frozen=True)

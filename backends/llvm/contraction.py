@@ -1,7 +1,8 @@
 """Emits contractions: a tile of accumulators in registers, the loops that move it over the result, and the epilogue.
 
-In the innermost loop each row's element of the left operand is spread over the lanes and multiplied with the vectors of the right one.
-All extents are known, so ragged edges are smaller tiles of their own and masked vectors, never tests in the loop.
+In the innermost loop each row's element of the left operand is spread over the lanes and multiplied with the vectors
+of the right one. All extents are known, so ragged edges are smaller tiles of their own and masked vectors, never
+tests in the loop.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class ContractionEmitter:
         self.row_count = math.prod(self.extents[axis] for axis in plan.rows)
         if plan.packing == "block":
             assert scratch is not None
-            panels = self.fn.element(scratch, register_type(self.dtype), integer(aligned(plan.left_bytes) // self.dtype.itemsize))
+            panels = self.fn.element(
+                scratch, register_type(self.dtype), integer(aligned(plan.left_bytes) // self.dtype.itemsize)
+            )
         self.left = LeftOperand(evaluator, plan, self.rows, scratch if plan.left_bytes else None)
         self.right = RightOperand(evaluator, plan, panels)
         self.block = Block(integer(0), self.extents[plan.depth[0]])
@@ -206,7 +209,7 @@ class ContractionEmitter:
                 self._store(fn.define(f"select {is_first}, {value}, {total}", self.vector), address, number, lanes)
 
     def _epilogue(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
-        """Run the stores on the tile, from memory: one body for all rows, and elementary functions may use all registers."""
+        """Run the stores on the tile, from memory: one body for all rows, and all registers free for functions."""
         fn, plan = self.fn, self.plan
         element, align = self.vector.with_lanes(1), min(64, self.vector.bits // 8 * plan.lanes)
         if self.buffer is None:

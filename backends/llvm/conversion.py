@@ -1,7 +1,7 @@
 """How element types lie in registers and in memory, and the conversions between them.
 
-In registers a bool is ``i1`` and both half formats are ``float`` holding a value that the format has; in memory a bool is a byte of
-0 or 1, and the half formats are their 16 bits.
+In registers a bool is ``i1`` and both half formats are ``float`` holding a value that the format has; in memory a
+bool is a byte of 0 or 1, and the half formats are their 16 bits.
 """
 
 from __future__ import annotations

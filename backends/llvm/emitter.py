@@ -1,8 +1,8 @@
 """A structured emitter of LLVM IR text: typed values, fresh names, blocks, and loops whose carried values are explicit.
 
-Text and not llvmlite's builder, because the builder cannot say everything and is slower.  Every name in the text is made here; no
-name from outside reaches it but through :func:`symbol`.  Loops test at the bottom, because every trip count is at least one where they
-are made: what leaves a loop is then simply what its last trip computed.
+Text and not llvmlite's builder, because the builder cannot say everything and is slower.  Every name in the text is
+made here; no name from outside reaches it but through :func:`symbol`.  Loops test at the bottom, because every trip
+count is at least one where they are made: what leaves a loop is then simply what its last trip computed.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class Value:
 
 def symbol(name: str) -> str:
     """``name`` as a global symbol: letters, digits and ``._$`` stay, everything else is hexadecimal between dots."""
-    return "@" + re.sub(r"[^A-Za-z0-9_$]", lambda found: "".join(f".{byte:02x}." for byte in found.group().encode()), name)
+    return "@" + re.sub(
+        r"[^A-Za-z0-9_$]", lambda found: "".join(f".{byte:02x}." for byte in found.group().encode()), name
+    )
 
 
 def constant(type_: Type, value: float) -> Value:
@@ -293,7 +295,7 @@ class Function:
 
     def splat(self, value: Value, lanes: int) -> Value:
         """A scalar in every lane."""
-        if lanes == 1 or value.lanes == lanes:
+        if lanes in (1, value.lanes):
             return value
         type_ = value.type.with_lanes(lanes)
         if not value.text.startswith("%"):

@@ -1,7 +1,8 @@
-"""Entry points: calls of kernels in order, loops, copies, checks; long stretches of calls as a table that a driver walks.
+"""Entry points: calls of kernels, loops, copies, checks; long stretches of calls as a table that a driver walks.
 
-Code for a call costs time in LLVM and bytes in the artifact, a record in a table costs neither: a graph that could not be rolled may
-have a hundred thousand calls.  A record is a sequence of 64-bit words: which function and how many words follow, then a pointer a
+Code for a call costs time in LLVM and bytes in the artifact, a record in a table costs neither: a graph that could
+not be rolled may have a hundred thousand calls.  A record is a sequence of 64-bit words: which function and how many
+words follow, then a pointer a
 word: the base's number in the top 16 bits and the byte offset in the others.
 """
 
@@ -198,7 +199,13 @@ class _EntryEmitter:
 
 def _moves(action: Action) -> bool:
     """Whether a pointer of the call depends on a loop: such calls stay code."""
-    pointers = action.pointers if isinstance(action, Invoke) else (action.target, action.source) if isinstance(action, Move) else ()
+    pointers = (
+        action.pointers
+        if isinstance(action, Invoke)
+        else (action.target, action.source)
+        if isinstance(action, Move)
+        else ()
+    )
     return any(any(pointer.strides) for pointer in pointers)
 
 

@@ -1,8 +1,9 @@
-"""Values of a kernel where they are needed: scopes of bound axes, each value computed once in the outermost scope that binds its axes.
+"""Values of a kernel where they are needed, each computed once in the outermost scope that binds its axes.
 
-A scope is a loop that is open: it binds axes to index values and knows the block from which deeper loops start, so that whatever does
-not depend on the inner axes is added there, before them.  One scope on the way may bind its axis to a *vector* of neighbouring
-positions; values that depend on that axis are vectors, all others stay scalars until a vector op wants them in every lane.
+A scope is a loop that is open: it binds axes to index values and knows the block from which deeper loops start, so
+that whatever does not depend on the inner axes is added there, before them.  One scope on the way may bind its axis
+to a *vector* of neighbouring positions; values that depend on that axis are vectors, all others stay scalars until a
+vector op wants them in every lane.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Evaluator:
 
     @contextmanager
     def scope(self, indices: Mapping[int, Value], lanes: Lanes | None = None) -> Iterator[Scope]:
-        """Bind axes; the function's current block is where values of this scope are computed until a deeper one opens."""
+        """Bind axes; values of this scope are computed in the function's current block until a deeper one opens."""
         made = Scope(indices, self.fn.block, lanes or self.scopes[-1].lanes)
         self.scopes.append(made)
         try:
@@ -179,7 +180,7 @@ class Evaluator:
     # -- addresses -------------------------------------------------------------------------------------------------
 
     def offset(self, coefficients: tuple[int, ...]) -> Value:
-        """Σ coefficient·index as an i64, for lane 0 of the vector axis; partial sums stay in the scopes they belong to."""
+        """Σ coefficient·index as an i64, for lane 0; partial sums stay in the scopes they belong to."""
         total = integer(0)
         remaining = {axis: c for axis, c in enumerate(coefficients) if c}
         partial = [0] * len(coefficients)
@@ -285,12 +286,18 @@ class Evaluator:
             offsets = offset if offset.lanes > 1 else lane_offsets(self.fn, offset, step, lanes.count)
             store_lanes(self.fn, stored, base, offsets, lanes, element.bits // 8)
 
-    def _update(self, store: Store, dtype: DType, value: Value, base: Value, offset: Value, lanes: Lanes | None) -> None:
+    def _update(
+        self, store: Store, dtype: DType, value: Value, base: Value, offset: Value, lanes: Lanes | None
+    ) -> None:
         """Write (or add) one value or one vector of neighbours."""
         fn, element = self.fn, memory_type(dtype)
         address = fn.element(base, element, offset)
         if store.accumulate:
-            held = load_vector(fn, element, address, lanes, dtype.itemsize) if lanes else fn.load(element, address, dtype.itemsize)
+            held = (
+                load_vector(fn, element, address, lanes, dtype.itemsize)
+                if lanes
+                else fn.load(element, address, dtype.itemsize)
+            )
             before = from_memory(fn, held, dtype, self.target)
             value = pointwise.apply(fn, self.library, "add", [before, value], [dtype, dtype], dtype, EMPTY)
         stored = to_memory(fn, value, dtype, self.target)

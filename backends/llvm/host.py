@@ -40,7 +40,8 @@ def host_target(features: str | None = None) -> Target:
     """The CPU graphc runs on, or a level of x86-64 by its name.
 
     Args:
-        features: ``baseline``, ``avx2`` or ``avx512`` (or LLVM's ``x86-64``, ``x86-64-v3``, ``x86-64-v4``); None or ``host`` for this CPU.
+        features: ``baseline``, ``avx2`` or ``avx512`` (or LLVM's ``x86-64``, ``x86-64-v3``, ``x86-64-v4``); None or
+            ``host`` for this CPU.
 
     Raises:
         GraphcValueError: E761, an unknown level.
@@ -69,7 +70,7 @@ def _this_machine() -> Target:
     found: dict[str, bool] = dict(llvm.get_host_cpu_features())
     names = ",".join(f"{'+' if found[name] else '-'}{name}" for name in sorted(found))
     if platform.machine() not in ("x86_64", "AMD64"):
-        # 64-bit Arm has fused multiply-add, float16 conversion and 32 vector registers of 128 bits in its base architecture.
+        # 64-bit Arm has fused multiply-add, float16 conversion and 32 vector registers of 128 bits everywhere.
         return Target(triple, cpu, names, 128, 32, has_fma=True, has_half_conversion=True)
     if all(found.get(name) for name in (*_AVX512, *_AVX2)):
         return Target(triple, cpu, names, 512, 32, has_fma=True, has_half_conversion=True)

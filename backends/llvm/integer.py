@@ -1,7 +1,7 @@
 """Pointwise ops on integers and bools in registers; ``unsigned`` says how their bits are read.
 
-Arithmetic wraps; a quotient by zero is 0 and ``INT_MIN / -1`` is ``INT_MIN``; shifts by too much give 0, or -1 for a right shift of a
-negative number.  The operands of the hardware's division are made safe first, since it would trap.
+Arithmetic wraps; a quotient by zero is 0 and ``INT_MIN / -1`` is ``INT_MIN``; shifts by too much give 0, or -1 for a
+right shift of a negative number.  The operands of the hardware's division are made safe first, since it would trap.
 """
 
 from __future__ import annotations

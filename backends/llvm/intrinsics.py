@@ -18,7 +18,7 @@ def emit_intrinsic(fn: Function, intrinsic: Intrinsic, target: Target) -> None:
 
 
 def _check_index(fn: Function, intrinsic: Intrinsic) -> None:
-    """``i1 check(indices, error)``: true, with error[1..3] = position, value, limit, at the first index outside [0, limit)."""
+    """``i1 check(indices, error)``: true and error[1..3] = position, value, limit where an index is outside."""
     count, limit = intrinsic.sizes
     indices, error = fn.arguments
     if not count:
@@ -44,7 +44,7 @@ def _check_index(fn: Function, intrinsic: Intrinsic) -> None:
 
 
 def _argsort(fn: Function, intrinsic: Intrinsic, target: Target) -> None:
-    """Bottom-up merge sort of positions along the middle axis, from one buffer to the other and back; stable, NaN last."""
+    """Bottom-up merge sort of positions along the middle axis, from buffer to buffer; stable, NaN last."""
     outer, length, inner, descending = intrinsic.sizes
     keys, result, scratch = fn.arguments
     if not outer * length * inner:
@@ -131,5 +131,3 @@ class _Sorter:
         before = fn.compare("fcmp ogt" if self.descending else "fcmp olt", x, y)
         only_y = fn.binary("and", fn.compare("fcmp ord", x, x), fn.compare("fcmp uno", y, y))
         return fn.binary("or", before, only_y)
-
-

@@ -1,4 +1,4 @@
-"""Emits the loop nests of a schedule: loops, vector bodies with their masked ends, reductions where they belong, stores innermost."""
+"""Emits loop nests: vector bodies with their masked ends, reductions where they belong, stores innermost."""
 
 from __future__ import annotations
 
@@ -117,14 +117,24 @@ class NestEmitter:
         return self._until(nest, 0, depth - 1, max(1, RUN // length), totals, accumulators, innermost)
 
     def _until(
-        self, nest: Nest, depth: int, split: int, run: int, totals: States, accumulators: Sequence[Accumulator], innermost: Trip
+        self,
+        nest: Nest,
+        depth: int,
+        split: int,
+        run: int,
+        totals: States,
+        accumulators: Sequence[Accumulator],
+        innermost: Trip,
     ) -> States:
         """Loops that carry totals, down to the one at depth ``split``, which is cut into runs."""
         for stage in nest.stages[depth]:
             self._reduce(stage)
         if depth < split:
             return self._axis(
-                nest, depth, totals, lambda inner: self._until(nest, depth + 1, split, run, inner, accumulators, innermost)
+                nest,
+                depth,
+                totals,
+                lambda inner: self._until(nest, depth + 1, split, run, inner, accumulators, innermost),
             )
         axis = nest.order[depth]
         lanes = nest.lanes if axis == nest.vector else 1

@@ -19,7 +19,8 @@ from graphc.kernel.tiling import Contraction, block_terms, source_load
 class Tile:
     """A tile's place.
 
-    ``height`` rows from ``row`` on, which is ``local`` rows into its block; vectors from ``column`` on, in panel number ``panel``.
+    ``height`` rows from ``row`` on, which is ``local`` rows into its block; vectors from ``column`` on, in panel
+    number ``panel``.
     """
 
     row: Value
@@ -97,7 +98,7 @@ class _Operand:
 
 @dataclass(frozen=True, slots=True)
 class LeftTile:
-    """The left operand of one tile: an address and a displacement a row, steps along the axes of the sum, dtype in memory."""
+    """The left operand of one tile: address and displacement a row, steps along the axes of the sum, dtype."""
 
     rows: tuple[tuple[Value, int], ...]
     steps: dict[int, int]

@@ -1,8 +1,9 @@
 """From calls of kernels to calls of functions: who packs operands, when, and where the panels lie.
 
-A packed operand that does not change is packed once, not at each call: before the outermost loop that never writes it, which for the
-weights of a recurrent network is before the loop over time; or at its first use, where the same operand is used again further on.
-Panels that are kept have memory of their own behind the arena; all others share the scratch memory of the call.
+A packed operand that does not change is packed once, not at each call: before the outermost loop that never writes
+it, which for the weights of a recurrent network is before the loop over time; or at its first use, where the same
+operand is used again further on. Panels that are kept have memory of their own behind the arena; all others share the
+scratch memory of the call.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Union
 
 from graphc.backends.llvm.calls import ARENA, Bases, Pointer, bases_of, pointer, walk, written_buffers
 from graphc.kernel.program import Call, Copy, Entry, Loop, Program, Ref, Step
@@ -73,7 +73,7 @@ class Repeat:
     body: tuple[Action, ...]
 
 
-Action = Union[Invoke, Move, Repeat]
+Action = Invoke | Move | Repeat
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,10 @@ class _EntryPlanner:
         self.bases: Bases = bases_of(program, entry)
         self.scratch = aligned(program.arena_bytes)
         used = {step.kernel for step in walk(entry.steps) if isinstance(step, Call)}
-        need = [aligned(code.scratch_bytes) + sum(pack.nbytes for pack in code.packs) for code in map(codes.__getitem__, used)]
+        need = [
+            aligned(code.scratch_bytes) + sum(pack.nbytes for pack in code.packs)
+            for code in map(codes.__getitem__, used)
+        ]
         self.top = self.scratch + max(need, default=0)
         self.high = self.top if need and max(need) else program.arena_bytes
         self.checks = 0

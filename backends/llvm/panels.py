@@ -1,6 +1,7 @@
 """Packing: copies of a contraction's operands in the very order in which its tiles read them.
 
-The right operand becomes panels as wide as a tile, [panel][depth][tile width]; rows of the left one become [tile][depth][tile rows].
+The right operand becomes panels as wide as a tile, [panel][depth][tile width]; rows of the left one become
+[tile][depth][tile rows].
 """
 
 from __future__ import annotations
@@ -174,5 +175,3 @@ def open_axes(evaluator: Evaluator, stack: ExitStack, axes: Sequence[int]) -> li
         stack.enter_context(evaluator.scope({axis: loop.index}))
         loops.append(loop)
     return loops
-
-

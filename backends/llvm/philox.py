@@ -1,7 +1,7 @@
 """``random_uniform`` in registers: Philox 4×32-10, a value from its key, stream and flat position alone.
 
-The definition stands in :mod:`graphc.ops.random`; a block of the generator gives four float32 or two float64 values, and each lane
-computes its own block, which costs integer multiplications but needs no lane to know another.
+The definition stands in :mod:`graphc.ops.random`; a block of the generator gives four float32 or two float64 values,
+and each lane computes its own block, which costs integer multiplications but needs no lane to know another.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pointwise ops in registers: each takes vectors (or scalars) of equal lanes and gives one.
 
-Floats keep to IEEE 754, one rounding an op, unless the caller asked for fast math.  Integer corner cases are those of ``docs/IR.md``;
-no instruction here can trap.
+Floats keep to IEEE 754, one rounding an op, unless the caller asked for fast math.  Integer corner cases are those of
+``docs/IR.md``; no instruction here can trap.
 """
 
 from __future__ import annotations
@@ -55,7 +55,13 @@ class MathLibrary:
 
 
 def apply(
-    fn: Function, library: MathLibrary, op: str, args: Sequence[Value], sources: Sequence[DType], result: DType, attrs: Attrs
+    fn: Function,
+    library: MathLibrary,
+    op: str,
+    args: Sequence[Value],
+    sources: Sequence[DType],
+    result: DType,
+    attrs: Attrs,
 ) -> Value:
     """The value of ``op``: operands of equal lanes in register form, of dtypes ``sources``.
 
@@ -190,7 +196,7 @@ Elementary = Callable[..., Value]
 
 
 def _hypot(fn: Function, args: Sequence[Value], math: Elementary) -> Value:
-    """sqrt(x² + y²), scaled by the larger magnitude's power of two so that nothing overflows; an infinity wins over a NaN."""
+    """sqrt(x² + y²), scaled by a power of two so that nothing overflows; an infinity wins over a NaN."""
     x, y = (fn.elementwise("fabs", arg) for arg in args)
     larger, smaller = extremum(fn, x, y, largest=True), extremum(fn, x, y, largest=False)
     single = x.type.scalar == "float"
@@ -223,7 +229,28 @@ def _logaddexp(fn: Function, args: Sequence[Value], math: Elementary) -> Value:
 
 
 _EXACT = frozenset(
-    ["negative", "abs", "relu", "maximum", "minimum", "copysign", "sign", "floor", "ceil", "trunc", "round", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite"]
+    [
+        "negative",
+        "abs",
+        "relu",
+        "maximum",
+        "minimum",
+        "copysign",
+        "sign",
+        "floor",
+        "ceil",
+        "trunc",
+        "round",
+        "equal",
+        "not_equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "isnan",
+        "isinf",
+        "isfinite",
+    ]
 )
 """Ops whose result on half values is a half value (or a bool): no rounding."""
 

@@ -1,8 +1,8 @@
 """Accumulators: what a reduction carries from trip to trip, and how lanes come together at the end.
 
-Sums of floats are accurate whatever their length: short runs are added plainly, and the totals of the runs with the rounding error of
-every addition kept beside them (Knuth's two-sum), so that the error does not grow with the number of terms.  The order of all
-operations is fixed by the schedule, so results are the same from run to run.
+Sums of floats are accurate whatever their length: short runs are added plainly, and the totals of the runs with the
+rounding error of every addition kept beside them (Knuth's two-sum), so that the error does not grow with the number
+of terms.  The order of all operations is fixed by the schedule, so results are the same from run to run.
 """
 
 from __future__ import annotations
@@ -191,4 +191,3 @@ def regrouped(values: Sequence[Value], like: Sequence[State]) -> list[State]:
         result.append(list(values[start : start + len(state)]))
         start += len(state)
     return result
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.artifact.spec import Built, SourceBuild, Stage
+from graphc.artifact.spec import Backend, Built, SourceBuild, Stage
 from graphc.backends.numpy.emit import emit_module
 from graphc.config import Options
 from graphc.ir.graph import Module
@@ -13,3 +13,7 @@ def build(module: Module, options: Options, stage: Stage) -> Built:
     with stage("emit"):
         source = emit_module(module)
     return Built(SourceBuild(source))
+
+
+BACKEND = Backend(build, leave_out=("fuse",))
+"""Kernels mean nothing to NumPy, and statements read best in the order in which the model was written."""

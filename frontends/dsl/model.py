@@ -188,8 +188,7 @@ def _open_graph(builder: Builder, name: str, outputs: Sequence[tuple[str, Tensor
     """The entry point with ``training`` still free."""
     updates = {variable.node: value.node for variable, value in step.updates}
     roots = [tensor.node for _, tensor in outputs]
-    if step.training:
-        _add_companions(builder, roots, updates)
+    _add_companions(builder, roots, updates, step.training)
     order = _order([*roots, *updates, *updates.values()])
     inputs = [node for node in order if node.op.name == "input"]
     named = [(label, tensor.node) for label, tensor in outputs]
@@ -220,9 +219,13 @@ def _order(roots: Sequence[Node]) -> list[Node]:
     return list(placed)
 
 
-def _add_companions(builder: Builder, roots: Sequence[Node], updates: dict[Node, Node]) -> None:
-    """Add what the nodes of a training entry bring along: running statistics, the random step."""
+def _add_companions(builder: Builder, roots: Sequence[Node], updates: dict[Node, Node], training: bool) -> None:
+    """Add what the nodes of an entry bring along: running statistics, the state of stateful layers, the random step.
+
+    What the user updates stays as it is.
+    """
     session = session_of(builder)
+    chosen = frozenset(updates)
     seen: set[Node] = set()
     while True:
         fresh = [node for node in creation_order([*roots, *updates.values()]) if node not in seen]
@@ -230,8 +233,14 @@ def _add_companions(builder: Builder, roots: Sequence[Node], updates: dict[Node,
             return
         seen.update(fresh)
         for node in fresh:
-            for variable, value in session.companions(node):
-                updates.setdefault(variable, value)
+            for companion in session.companions(node):
+                variable, value = companion.variable, companion.value
+                if variable in chosen or not (training or companion.always):
+                    continue
+                if isinstance(value, Node):
+                    updates.setdefault(variable, value)
+                else:
+                    updates[variable] = value(updates.get(variable, variable))
 
 
 def _dense_streams(graphs: Iterable[Graph]) -> dict[int, int]:

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import graphc.ops  # noqa: F401  (fills the op registry before the first node is made)
 from graphc.ir.builder import Builder
 from graphc.ir.node import Node
 from graphc.ir.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """An update that entry points make because they compute some node.
+
+    Attributes:
+        variable: the state variable's node.
+        value: its new value; or a function that makes it of the value so far, so that several updates follow each other.
+        always: True for entry points that do not train as well.
+    """
+
+    variable: Node
+    value: Node | Callable[[Node], Node]
+    always: bool = False
 
 
 class Session(Builder):
@@ -27,7 +43,8 @@ class Session(Builder):
         self._names: set[str] = set()
         self._holders: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
         self._streams = 0
-        self._companions: weakref.WeakKeyDictionary[Node, list[tuple[Node, Node]]] = weakref.WeakKeyDictionary()
+        self._companions: weakref.WeakKeyDictionary[Node, list[Companion]] = weakref.WeakKeyDictionary()
+        self._penalties: weakref.WeakKeyDictionary[Node, list[Callable[[Node], Node]]] = weakref.WeakKeyDictionary()
 
     # -- names -----------------------------------------------------------------------------------------------------
 
@@ -63,13 +80,25 @@ class Session(Builder):
         self._streams += count
         return first
 
-    def add_companion(self, anchor: Node, variable: Node, value: Node) -> None:
-        """Make training entries that compute ``anchor`` also update ``variable`` with ``value``."""
-        self._companions.setdefault(anchor, []).append((variable, value))
+    def add_companion(
+        self, anchor: Node, variable: Node, value: Node | Callable[[Node], Node], *, always: bool = False
+    ) -> None:
+        """Make training entries (all entries for ``always``) that compute ``anchor`` also update ``variable``."""
+        self._companions.setdefault(anchor, []).append(Companion(variable, value, always))
 
-    def companions(self, node: Node) -> list[tuple[Node, Node]]:
-        """The (variable, new value) pairs that belong to ``node``."""
+    def companions(self, node: Node) -> list[Companion]:
+        """The updates that belong to ``node``."""
         return self._companions.get(node, [])
+
+    def add_penalty(self, anchor: Node, penalty: Callable[[Node], Node]) -> None:
+        """Make losses that are minimized and depend on ``anchor`` contain the scalar ``penalty(anchor)``."""
+        self._penalties.setdefault(anchor, []).append(penalty)
+
+    def penalties(self, node: Node) -> list[Node]:
+        """The penalties on ``node``; none on a state variable that is not trained."""
+        if node.op.name == "state" and not node.attrs["state"].trainable:
+            return []
+        return [penalty(node) for penalty in self._penalties.get(node, [])]
 
 
 _default = Session()
@@ -99,7 +128,13 @@ def graph() -> Iterator[Session]:
     Tensors of different graphs do not mix (E223).  The context is local to the thread or task, so models can be built
     concurrently.
     """
-    session = Session()
+    with entered(Session()) as session:
+        yield session
+
+
+@contextmanager
+def entered(session: Session) -> Iterator[Session]:
+    """Build the tensors made inside in a session that is there already."""
     token = _current.set(session)
     try:
         yield session

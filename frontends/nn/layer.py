@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
-from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
+from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError, nearest
 from graphc.frontends.dsl.creation import state
+from graphc.frontends.dsl.elementwise import where
+from graphc.frontends.dsl.penalties import add_penalty
+from graphc.frontends.dsl.reductions import element_count
 from graphc.frontends.dsl.session import current_session
 from graphc.frontends.dsl.tensor import Tensor, common_builder, fail, to_dtype
-from graphc.frontends.nn import initializers
+from graphc.frontends.nn import initializers, regularizers
+from graphc.frontends.nn.masking import MaskedTensor, mask_of, with_mask
 from graphc.ir.dim import Dim
 from graphc.ir.state import State
 from graphc.ir.types import DType, float32
+
+_forced_training: ContextVar[bool | None] = ContextVar("graphc_forced_training", default=None)
+"""What ``training=`` of the innermost layer call that has it says."""
 
 
 def snake_case(name: str) -> str:
     """``MaxPooling2D`` → ``max_pooling2d``, as Keras names its layers."""
     apart = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", apart).lower()
+
+
+@cache
+def _arguments(function: Callable[..., Any]) -> frozenset[str]:
+    """The names a function's arguments have."""
+    return frozenset(inspect.signature(function).parameters)
 
 
 class Layer:
@@ -32,10 +49,29 @@ class Layer:
         name: prefix of the weights' names; by default the class's name, numbered where it is taken.
         trainable: False freezes the weights.
         dtype: of the weights; by default that of the first floating-point input.
+        input_shape: the shape of one sample, as older Keras has it: for the first layer of a model that is built before
+            its first input is seen.
+        input_dim: short for ``input_shape=(input_dim,)``.
+        activity_regularizer: a penalty on the output, a sample's share of it.
+        options: none: an error with the nearest name.
     """
 
-    def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None) -> None:
+    supports_masking: bool = False
+    """Whether the mask of the input is that of the output."""
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        input_shape: Sequence[int | None] | None = None,
+        input_dim: int | None = None,
+        activity_regularizer: Any = None,
+        **options: Any,
+    ) -> None:
         session = current_session()
+        self._check_options(options)
         if name is None:
             name = session.unique_name(self.default_name(), self)
         elif not isinstance(name, str) or not name or not name.isprintable():
@@ -44,9 +80,21 @@ class Layer:
             session.reserve_name(name, self)
         self.name = name
         self.built = False
+        self.input_shape = (input_dim,) if input_dim is not None else None if input_shape is None else tuple(input_shape)
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self._dtype: DType | None = None if dtype is None else to_dtype(dtype)
         self._trainable = trainable
         self._weights: list[Tensor] = []
+        self._penalties: list[tuple[Tensor, regularizers.Penalty]] = []
+
+    def _check_options(self, options: dict[str, Any]) -> None:
+        unknown = [option for option, value in options.items() if not (option.endswith("_constraint") and value is None)]
+        if not unknown:
+            return
+        known = sorted(name for kind in type(self).__mro__ for name in _arguments(kind.__init__) - {"self", "options"})
+        close = nearest(unknown[0], known)
+        hint = f"did you mean {close}?" if close else None
+        raise fail(GraphcTypeError, "E213", f"{type(self).__name__} has no argument {unknown[0]!r}", hint)
 
     def default_name(self) -> str:
         """The name before it is numbered."""
@@ -82,6 +130,19 @@ class Layer:
         return [weight for weight in self.weights if weight.state is not None and weight.state.trainable]
 
     @property
+    def non_trainable_weights(self) -> list[Tensor]:
+        """The weights that no optimizer changes: frozen ones, and statistics."""
+        return [weight for weight in self.weights if weight.state is not None and not weight.state.trainable]
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """The penalties on trainable weights and on outputs; ``minimize`` adds them to a loss that depends on those."""
+        mine = [
+            penalty(weight) for weight, penalty in self._penalties if weight.state is None or weight.state.trainable
+        ]
+        return [*mine, *(loss for layer in self.sublayers() for loss in layer.losses)]
+
+    @property
     def trainable(self) -> bool:
         """Whether optimizers train the weights; set it before ``minimize``."""
         return self._trainable
@@ -98,11 +159,12 @@ class Layer:
     def add_weight(
         self,
         name: str,
-        shape: tuple[Dim, ...],
+        shape: Sequence[Dim],
         initializer: Any = None,
         *,
         role: str = "parameter",
         trainable: bool = True,
+        regularizer: Any = None,
     ) -> Tensor:
         """A weight called ``<layer>/<name>``.
 
@@ -110,20 +172,26 @@ class Layer:
             name: within the layer.
             shape: static.
             initializer: as in :func:`graphc.nn.initializers.get`.
-            role: ``parameter``, or ``statistic`` for what training only observes.
+            role: ``parameter``, ``statistic`` for what training only observes, or ``recurrent`` for what goes from call
+                to call.
             trainable: False for a weight that no optimizer changes.
+            regularizer: a penalty that training adds to the loss.
         """
         if any(not isinstance(dim, int) for dim in shape):
             raise fail(GraphcValueError, "E214", f"{self.name}: the weight {name!r} needs a static shape, got {shape}")
         wanted = trainable and self._trainable and role == "parameter"
-        weight = state(f"{self.name}/{name}", initializer, shape, self.dtype, role=role, trainable=wanted)
+        weight = state(f"{self.name}/{name}", initializer, tuple(shape), self.dtype, role=role, trainable=wanted)
         self._weights.append(weight)
+        penalty = regularizers.get(regularizer)
+        if penalty is not None:
+            self._penalties.append((weight, penalty))
+            add_penalty(weight, penalty)
         return weight
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
-    def build(self, shape: tuple[Dim, ...]) -> None:
-        """Make the weights for an input of ``shape``."""
+    def build(self, shape: Any) -> None:
+        """Make the weights for an input of ``shape``, a list of shapes for layers that merge."""
 
     def call(self, x: Any, *arguments: Any, **options: Any) -> Any:
         """What the layer computes."""
@@ -131,10 +199,21 @@ class Layer:
             GraphcTypeError, "E213", f"{type(self).__name__} does not say what it computes: define call(self, x)"
         )
 
-    def __call__(self, x: Any, *arguments: Any, **options: Any) -> Any:
+    def compute_mask(self, x: Any, mask: Any) -> Any:
+        """The mask of the output from that of the input (a list where the input is one), or None."""
+        return mask if self.supports_masking else None
+
+    def __call__(self, x: Any, *arguments: Any, training: bool | None = None, **options: Any) -> Any:
         """The layer on ``x``, a tensor or (for layers that merge) a list of tensors.
 
         Makes the weights at the first call.
+
+        Args:
+            x: the input.
+            arguments: others that ``call`` takes.
+            training: True or False for a layer (and those inside it) that behaves so in every entry point; by default it
+                behaves as the entry point does.
+            options: for ``call``; ``mask`` takes the place of the mask that ``x`` brings along.
         """
         tensors = x if isinstance(x, (list, tuple)) else [x]
         if not tensors or any(not isinstance(tensor, Tensor) for tensor in tensors):
@@ -144,14 +223,61 @@ class Layer:
                 f"{self.name} takes tensors, got {type(x).__name__}",
                 "make one with G.input or G.constant",
             )
-        builder = common_builder(tensors)
-        with builder.scope(self.name):
-            if not self.built:
-                if self._dtype is None:
-                    self._dtype = next((tensor.dtype for tensor in tensors if tensor.dtype.is_float), None)
-                self.build(tensors[0].shape)
-                self.built = True
-            return self.call(x, *arguments, **options)
+        names = _arguments(type(self).call)
+        mask = options.get("mask")
+        if mask is None and any(mask_of(tensor) is not None for tensor in tensors):
+            mask = [mask_of(tensor) for tensor in tensors] if isinstance(x, (list, tuple)) else mask_of(x)
+            if "mask" in names:
+                options["mask"] = mask
+        if training is not None and "training" in names:
+            options["training"] = training
+        self._check_call(names, options)
+        previous = _forced_training.set(_forced_training.get() if training is None else bool(training))
+        try:
+            with common_builder(tensors).scope(self.name):
+                self._build_once(x, tensors)
+                result = self.call(x, *arguments, **options)
+                return self._finished(result, x, mask)
+        finally:
+            _forced_training.reset(previous)
+
+    def _check_call(self, names: frozenset[str], options: dict[str, Any]) -> None:
+        unknown = [option for option in options if option not in names]
+        if unknown and not {"options", "kwargs"} & names:
+            close = nearest(unknown[0], sorted(names))
+            hint = f"did you mean {close}?" if close else None
+            raise fail(GraphcTypeError, "E213", f"{self.name} does not take {', '.join(unknown)}", hint)
+
+    def _build_once(self, x: Any, tensors: Sequence[Tensor]) -> None:
+        if self.built:
+            return
+        if self._dtype is None:
+            self._dtype = next((tensor.dtype for tensor in tensors if tensor.dtype.is_float), None)
+        self.build([tensor.shape for tensor in tensors] if isinstance(x, (list, tuple)) else x.shape)
+        self.built = True
+
+    def _finished(self, result: Any, x: Any, mask: Any) -> Any:
+        """The result with its mask, its penalty noted."""
+        outputs = list(result) if isinstance(result, (list, tuple)) else [result]
+        if self.activity_regularizer is not None:
+            for output in outputs:
+                penalty = _per_sample(self.activity_regularizer)
+                self._penalties.append((output, penalty))
+                add_penalty(output, penalty)
+        if all(isinstance(output, MaskedTensor) for output in outputs) and result is not x:
+            return result  # a layer made of layers: the last one inside has said what the mask is
+        if mask is not None and not self.supports_masking and "mask" not in _arguments(type(self).call):
+            warnings.warn(f"{self.name} does not keep the mask of its input: every step counts after it", stacklevel=3)
+        masks = self.compute_mask(x, mask)
+        if not isinstance(result, (list, tuple)):
+            return with_mask(result, masks) if isinstance(result, Tensor) else result
+        each = masks if isinstance(masks, (list, tuple)) else [masks, *[None] * (len(outputs) - 1)]
+        return type(result)(with_mask(output, one) for output, one in zip(outputs, each, strict=True))
+
+
+def _per_sample(penalty: regularizers.Penalty) -> regularizers.Penalty:
+    """A penalty on a batch, divided by its size, as Keras has it for activities."""
+    return lambda x: penalty(x) / element_count(x, (0,))
 
 
 def initializer_of(identifier: Any) -> initializers.Initializer | Callable[..., Any]:
@@ -178,3 +304,11 @@ def last_dim(layer: Layer, shape: tuple[Dim, ...], minimum_rank: int = 2) -> int
 def training_of(x: Tensor) -> Tensor:
     """``G.training`` in the graph of ``x``."""
     return Tensor(x.builder.op("training"), x.builder)
+
+
+def while_training(x: Tensor, trained: Callable[[], Tensor], otherwise: Callable[[], Tensor]) -> Tensor:
+    """One of two values: by the entry point, or as the innermost ``training=`` of a layer call says."""
+    forced = _forced_training.get()
+    if forced is None:
+        return where(training_of(x), trained(), otherwise())
+    return trained() if forced else otherwise()

@@ -11,6 +11,7 @@ from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.creation import state
 from graphc.frontends.dsl.derivatives import grad
 from graphc.frontends.dsl.model import Outputs, Step
+from graphc.frontends.dsl.penalties import penalized
 from graphc.frontends.dsl.session import session_of
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
 from graphc.frontends.optim.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
@@ -101,7 +102,7 @@ class Optimizer:
         """One step down the gradient of ``loss``, as an entry point.
 
         Args:
-            loss: a floating-point scalar.
+            loss: a floating-point scalar; the penalties of regularized layers that it depends on are added.
             parameters: state variables (a list, tuple, dict, or one); by default all trainable ones that ``loss``
                 depends on.
             outputs: what the entry point returns; by default the loss before the step.
@@ -111,6 +112,7 @@ class Optimizer:
         """
         if not isinstance(loss, Tensor):
             raise fail(GraphcTypeError, "E225", f"minimize takes a tensor, got {type(loss).__name__}")
+        loss = penalized(loss)
         chosen = _parameters(loss, parameters)
         gradients = grad(loss, chosen)
         return self.apply_gradients(list(zip(gradients, chosen, strict=True)), loss if outputs is None else outputs)

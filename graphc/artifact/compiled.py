@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from graphc.artifact.runtime import weights
 from graphc.artifact.runtime.calls import Code, NativeCode, SourceCode
 from graphc.artifact.runtime.model import Model
 from graphc.artifact.runtime.spec import Spec
 from graphc.artifact.spec import Build, NativeBuild, model_spec
 from graphc.artifact.writer import write_artifact
+from graphc.errors import GraphcValueError
 from graphc.ir.graph import Module
 from graphc.kernel.program import Program
 
@@ -27,21 +29,36 @@ class CompiledModel(Model):
         timings: (stage, seconds) of its compilation, where the driver made it.
     """
 
-    def __init__(self, module: Module, build: Build, *, program: Program | None = None, seed: int = 0) -> None:
-        """Make a model with fresh states.
+    def __init__(
+        self,
+        module: Module,
+        build: Build,
+        *,
+        program: Program | None = None,
+        seed: int = 0,
+        states_of: CompiledModel | None = None,
+    ) -> None:
+        """Make a model with fresh states, or over those of another one.
 
         Args:
             module: the compiled module; its order of states is the code's.
             build: its code.
             program: where native code was made, the program it was made from.
             seed: of the initial values.
+            states_of: a model with the same states, which both then share; calls of the two must not overlap.
+
+        Raises:
+            GraphcValueError: the states of ``states_of`` are others (E455).
         """
         self.module = module
         self.build = build
         self.timings: list[tuple[str, float]] = []
         self._seed = seed
         spec = model_spec(module, program)
-        super().__init__(spec, _code(spec, build), self._initial_values)
+        if states_of is not None and states_of.spec.states != spec.states:
+            raise GraphcValueError("E455", f"{spec.name} and {states_of.spec.name} have different states to share")
+        memory = None if states_of is None else states_of._memory
+        super().__init__(spec, _code(spec, build), self._initial_values, memory=memory)
 
     @property
     def source(self) -> str:
@@ -65,6 +82,28 @@ class CompiledModel(Model):
     def _initial_values(self, seed: int | None) -> Mapping[str, np.ndarray[Any, Any]]:
         chosen = self._seed if seed is None else seed
         return {name: state.initial_value(chosen) for name, state in self.module.states.items()}
+
+
+def save_states(path: str | os.PathLike[str], module: Module, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write the states of ``module`` to a safetensors file, whole or not at all.
+
+    Raises:
+        GraphcOSError: the file cannot be written (E570).
+    """
+    states = model_spec(Module(module.name, {}, tuple(module.states.values()))).states
+    weights.save(path, states, {name: np.ascontiguousarray(values[name]) for name in module.states}, {})
+
+
+def read_states(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """Every tensor of a safetensors file by name.
+
+    Raises:
+        GraphcOSError: the file cannot be read (E570).
+        GraphcValueError: it breaks the format (E566).
+    """
+    name = os.fspath(path)
+    tensors, _ = weights.decode(weights.read_bytes(path), name)
+    return weights.select(tensors, [tensor for tensor, _ in tensors.values()], name)
 
 
 def _code(spec: Spec, build: Build) -> Code:

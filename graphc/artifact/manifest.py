@@ -29,8 +29,8 @@ def build_id(
     """
     state = hashlib.sha256()
     facts = {"format": FORMAT, "graphc": version, "model": spec.to_json(), "target": _target(build)}
-    parts = [json.dumps(facts, sort_keys=True).encode(), *code]
-    parts += [values[tensor.name].tobytes() for tensor in spec.states]
+    parts: list[bytes | memoryview] = [json.dumps(facts, sort_keys=True).encode(), *code]
+    parts += [values[tensor.name].reshape(-1).view(np.uint8).data for tensor in spec.states]
     for part in parts:
         state.update(len(part).to_bytes(8, "little"))  # so that no two lists of parts run together alike
         state.update(part)

@@ -12,6 +12,7 @@ from typing import Any
 
 from graphc.artifact.runtime.model import Model
 from graphc.artifact.runtime.spec import EntrySpec, Spec, TensorSpec
+from graphc.config import Options
 from graphc.errors import GraphcValueError, Location
 from graphc.ir.graph import Graph, Module
 from graphc.ir.types import TensorType
@@ -80,6 +81,19 @@ class Built:
 
     build: Build
     program: Program | None = None
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A backend as the driver's registry names it.
+
+    Attributes:
+        build: scheduled module → code.
+        leave_out: passes that do this backend no good, by name.
+    """
+
+    build: Callable[[Module, Options, Stage], Built]
+    leave_out: tuple[str, ...] = ()
 
 
 def model_spec(module: Module, program: Program | None = None) -> Spec:

@@ -46,7 +46,8 @@ def bind_dimensions(module: Module, dims: Mapping[str, int]) -> Module:
         )
     if not symbols:
         return module
-    return Module(module.name, {name: bind_graph(graph, dims) for name, graph in module.entries.items()})
+    entries = {name: bind_graph(graph, dims) for name, graph in module.entries.items()}
+    return Module(module.name, entries, module.declared)
 
 
 def bind_graph(graph: Graph, dims: Mapping[str, int]) -> Graph:

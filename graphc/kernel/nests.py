@@ -1,8 +1,9 @@
 """Plans one loop nest: the order of its loops, where its reductions run, and which axis lies in vector lanes.
 
-The loops of a nest stand in such an order that the axes of every reduction's result are the outermost ones; the reduction then runs
-once for each of their positions, before the loops inside start.  A reduction for which no such order exists is materialised.  The lane
-axis is chosen by a count of instructions: neighbours in memory cost one access a vector, anything else one an element.
+The loops of a nest stand in such an order that the axes of every reduction's result are the outermost ones; the
+reduction then runs once for each of their positions, before the loops inside start.  A reduction for which no such
+order exists is materialised.  The lane axis is chosen by a count of instructions: neighbours in memory cost one
+access a vector, anything else one an element.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from graphc.kernel.loopir import (
     Apply,
@@ -32,7 +34,48 @@ _EXPENSIVE = 12.0
 """Cost of an elementary function, in simple instructions."""
 
 _SIMPLE = frozenset(
-    ["add", "subtract", "multiply", "divide", "negative", "abs", "square", "relu", "maximum", "minimum", "select", "cast", "sqrt", "reciprocal", "stop_gradient", "sign", "floor", "ceil", "trunc", "round", "copysign", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite", "logical_not", "logical_and", "logical_or", "logical_xor", "bitwise_invert", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift"]
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "negative",
+        "abs",
+        "square",
+        "relu",
+        "maximum",
+        "minimum",
+        "select",
+        "cast",
+        "sqrt",
+        "reciprocal",
+        "stop_gradient",
+        "sign",
+        "floor",
+        "ceil",
+        "trunc",
+        "round",
+        "copysign",
+        "equal",
+        "not_equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "logical_not",
+        "logical_and",
+        "logical_or",
+        "logical_xor",
+        "bitwise_invert",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+        "bitwise_left_shift",
+        "bitwise_right_shift",
+    ]
 )
 _WIDEST = 4
 """Most hardware vectors that one vector of a nest spans."""
@@ -71,7 +114,7 @@ def plan_nest(kernel: Kernel, stores: Sequence[Store], target: Target) -> Nest |
 
 
 def plan_scan(kernel: Kernel, stores: Sequence[Store], target: Target) -> Nest:
-    """The nest of a scan that is stored: its axis innermost and in order, the lanes along another axis where that pays."""
+    """The nest of a scan that is stored: its axis innermost, the lanes along another axis where that pays."""
     planner = _Planner(kernel, target)
     number = stores[0].value
     scan = kernel.values[number]
@@ -131,7 +174,11 @@ class _Planner:
         direct = self.body(roots, done | set(here))
         best: tuple[float, Nest] | None = None
         for vector in self._candidates(free, inherited, here, stores, ordered):
-            order = tuple(axis for axes in groups for axis in (*(a for a in axes if a != vector), *(a for a in axes if a == vector)))
+            order = tuple(
+                axis
+                for axes in groups
+                for axis in (*(a for a in axes if a != vector), *(a for a in axes if a == vector))
+            )
             stages: list[tuple[Nest, ...]] = []
             stage_costs: list[float] = []
             known = done
@@ -177,7 +224,9 @@ class _Planner:
                 pending.extend(operands(self.kernel.values[number]))
         return sorted(reached)
 
-    def _order(self, here: Sequence[ValueId], free: tuple[int, ...], bound: frozenset[int], ordered: bool) -> list[list[int]]:
+    def _order(
+        self, here: Sequence[ValueId], free: tuple[int, ...], bound: frozenset[int], ordered: bool
+    ) -> list[list[int]]:
         """The loops in groups, outermost first, such that each reduction's axes are whole groups."""
         chain: list[frozenset[int]] = [frozenset()]
         for number in sorted(here, key=lambda n: (len(self.axes[n]), n)):
@@ -189,7 +238,7 @@ class _Planner:
                 self.misplaced.add(number)
             elif mine != chain[-1]:
                 chain.append(mine)
-        groups = [sorted(axes - before) for before, axes in zip(chain, chain[1:])]
+        groups = [sorted(axes - before) for before, axes in pairwise(chain)]
         groups.append([axis for axis in free if axis not in chain[-1]])
         return groups if not ordered else [[axis] for axis in free]
 
@@ -221,7 +270,12 @@ class _Planner:
     # -- lanes -----------------------------------------------------------------------------------------------------
 
     def _candidates(
-        self, free: tuple[int, ...], inherited: int | None, here: Sequence[ValueId], stores: Sequence[Store], ordered: bool
+        self,
+        free: tuple[int, ...],
+        inherited: int | None,
+        here: Sequence[ValueId],
+        stores: Sequence[Store],
+        ordered: bool,
     ) -> list[int | None]:
         if inherited is not None:
             return [None]
@@ -241,7 +295,7 @@ class _Planner:
         return store.map.coefficients[axis] == 1
 
     def lane_count(self, values: Sequence[ValueId], vector: int | None, width: int) -> int:
-        """Elements of a vector: hardware lanes of the floats computed with (or of the widest integer), times ``width``."""
+        """Elements of a vector: hardware lanes of the floats (or of the widest integer), times ``width``."""
         if vector is None:
             return 1
         floats, others = [32], [8]
@@ -288,7 +342,7 @@ class _Planner:
         lane_axis: int | None,
         stage_costs: Sequence[float],
     ) -> float:
-        """Instructions of a nest: each value once a trip of the loops it depends on, and the reductions before deeper loops."""
+        """Instructions of a nest: each value once a trip of the loops it depends on, plus the stages."""
         trips = [1.0]
         for axis in nest.order:
             extent = self.kernel.extents[axis]

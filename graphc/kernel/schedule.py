@@ -1,10 +1,11 @@
-"""How a kernel is executed on a target: the order of its loops, which axis lies in vector lanes, what is kept in scratch memory.
+"""How a kernel is executed on a target: the order of loops, the axis in vector lanes, what is kept in scratch memory.
 
-A schedule is a list of *steps*, each one loop nest.  A :class:`Nest` runs loops over ``order``; before the loops deeper than some depth
-start, the reductions that belong there are computed by nests of their own (its ``stages``), so that a softmax reads its row three times
-inside one loop over rows.  What cannot be placed without computing it again and again (a scan, a reduction over other axes than those
-of the loops around it) is *materialised*: computed by an earlier step into scratch memory and loaded from there.  Contractions are
-steps of their own kind, see :mod:`graphc.kernel.tiling`.
+A schedule is a list of *steps*, each one loop nest.  A :class:`Nest` runs loops over ``order``; before the loops
+deeper than some depth start, the reductions that belong there are computed by nests of their own (its ``stages``), so
+that a softmax reads its row three times inside one loop over rows.  What cannot be placed without computing it again
+and again (a scan, a reduction over other axes than those of the loops around it) is *materialised*: computed by an
+earlier step into scratch memory and loaded from there.  Contractions are steps of their own kind, see
+:mod:`graphc.kernel.tiling`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def scratch_bytes(kernel: Kernel, target: Target) -> int:
 
 
 def schedule_kernel(kernel: Kernel, target: Target, invariant: frozenset[int] = frozenset()) -> Schedule:
-    """Choose loops, lanes and scratch for ``kernel``; ``invariant`` are parameters that stay the same over many calls."""
+    """Choose loops, lanes and scratch; ``invariant`` are parameters that stay the same over many calls."""
     wanted: set[ValueId] = _scans_with_users(kernel)
     while True:
         view = _materialise(kernel, wanted)
@@ -98,7 +99,7 @@ def schedule_kernel(kernel: Kernel, target: Target, invariant: frozenset[int] = 
     return Schedule(view.kernel, len(kernel.params), tuple(offsets), tuple(steps), total, total + working)
 
 
-# -- materialised values -------------------------------------------------------------------------------------------------
+# -- materialised values ---------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -167,11 +168,11 @@ def _with_operands(value: Value, renamed: Sequence[ValueId]) -> Value:
             return value
 
 
-# -- steps ---------------------------------------------------------------------------------------------------------------
+# -- steps -----------------------------------------------------------------------------------------------------------
 
 
 def _store_groups(kernel: Kernel, alone: int) -> Iterable[list[Store]]:
-    """Stores that share a nest: neighbours over the same axes.  The first ``alone`` ones fill scratch, each by itself."""
+    """Stores that share a nest: neighbours over the same axes; the first ``alone`` ones fill scratch by themselves."""
     group: list[Store] = []
     for number, store in enumerate(kernel.stores):
         ordered = store.accumulate or store.scatter is not None or isinstance(kernel.values[store.value], Scan)
@@ -187,9 +188,7 @@ def _is_ordered(store: Store) -> bool:
     return store.accumulate or store.scatter is not None
 
 
-def _plan_group(
-    kernel: Kernel, stores: list[Store], target: Target, invariant: frozenset[int]
-) -> Step | set[ValueId]:
+def _plan_group(kernel: Kernel, stores: list[Store], target: Target, invariant: frozenset[int]) -> Step | set[ValueId]:
     """The step for a group of stores, or the values that must be materialised first."""
     roots = _roots(stores)
     reached = closure(kernel, roots)

@@ -1,10 +1,10 @@
 """Plans contractions: sums of products of two operands that share only some axes, such as matmul and convolution.
 
-A tile of ``tile_rows`` × ``tile_vectors`` accumulators stays in registers while the sum runs; the *left* operand is read one element at
-a time and spread over the lanes, the *right* one in vectors along ``column``.  Where the right operand does not lie in that order, or is
-read by many rows, it is first *packed*: copied into panels as wide as a tile, in the order of the sum.  The shape of the tile is the
-one with the least estimated time, ragged edges included (after Goto and van de Geijn, *Anatomy of high-performance matrix
-multiplication*, 2008).
+A tile of ``tile_rows`` × ``tile_vectors`` accumulators stays in registers while the sum runs; the *left* operand is
+read one element at a time and spread over the lanes, the *right* one in vectors along ``column``.  Where the right
+operand does not lie in that order, or is read by many rows, it is first *packed*: copied into panels as wide as a
+tile, in the order of the sum.  The shape of the tile is the one with the least estimated time, ragged edges included
+(after Goto and van de Geijn, *Anatomy of high-performance matrix multiplication*, 2008).
 """
 
 from __future__ import annotations
@@ -107,7 +107,12 @@ def contraction_operands(kernel: Kernel, number: ValueId) -> tuple[ValueId, Valu
     if not isinstance(value, Reduce) or value.combine != "sum":
         return None
     product = kernel.values[value.arg]
-    if not isinstance(product, Apply) or product.op != "multiply" or product.dtype is not value.dtype or value.dtype.is_half:
+    if (
+        not isinstance(product, Apply)
+        or product.op != "multiply"
+        or product.dtype is not value.dtype
+        or value.dtype.is_half
+    ):
         return None
     x, y = product.args
     axes = value_axes(kernel)
@@ -167,7 +172,9 @@ def plan_contraction(
     factors = contraction_operands(kernel, number)
     assert factors is not None
     ways = [(left, right) for left, right in (factors, factors[::-1]) if _is_plain(kernel, left)]
-    plans = [plan for way in ways for plan in _plans(kernel, number, way, tuple(stores), target, invariant, blocked=True)]
+    plans = [
+        plan for way in ways for plan in _plans(kernel, number, way, tuple(stores), target, invariant, blocked=True)
+    ]
     plan = min(plans, key=lambda plan: _cost(kernel, plan))
     if not plan.depth_block or _stores_sum(kernel, plan):
         return plan
@@ -176,7 +183,11 @@ def plan_contraction(
     # The sum alone is stored: along another axis than this plan's, where one fits, else without blocks of its depth.
     fitting = [other for other in plans if not other.depth_block or _stores_sum(kernel, other)]
     if not fitting:
-        fitting = [plan for way in ways for plan in _plans(kernel, number, way, tuple(stores), target, invariant, blocked=False)]
+        fitting = [
+            plan
+            for way in ways
+            for plan in _plans(kernel, number, way, tuple(stores), target, invariant, blocked=False)
+        ]
     return min(fitting, key=lambda plan: _cost(kernel, plan))
 
 
@@ -196,7 +207,7 @@ def _plans(
     *,
     blocked: bool,
 ) -> Iterator[Contraction]:
-    """One plan for each axis that could hold the lanes; ``factors`` are left and right, ``blocked`` allows blocks of the sum."""
+    """One plan for each axis that could hold the lanes; ``blocked`` allows blocks of the sum."""
     axes, extents = value_axes(kernel), kernel.extents
     left, right = factors
     value = kernel.values[number]
@@ -219,7 +230,22 @@ def _plans(
         packing = _packing(kernel, right, column, depth, row_count, invariant)
         block = _depth_block(terms, extents[depth[0]], _DEPTH_BLOCK[packing]) if blocked else 0
         plan = Contraction(
-            number, left, right, stores, outer, rows, column, depth, tile_rows, tile_vectors, lanes, packing, block, 0, 0, 0
+            number,
+            left,
+            right,
+            stores,
+            outer,
+            rows,
+            column,
+            depth,
+            tile_rows,
+            tile_vectors,
+            lanes,
+            packing,
+            block,
+            0,
+            0,
+            0,
         )
         held = block_terms(plan, extents)
         panels = -(-extents[column] // (tile_vectors * lanes))
@@ -238,7 +264,7 @@ def _plans(
 def _packing(
     kernel: Kernel, right: ValueId, column: int, depth: tuple[int, ...], rows: int, invariant: frozenset[int]
 ) -> Packing:
-    """How to read the right operand: in place where it lies well, from kept panels where it stays the same for many calls."""
+    """How to read the right operand: in place where it lies well, packed once where it stays the same."""
     if not _is_plain(kernel, right):
         return "block"
     load = source_load(kernel, right)
@@ -290,7 +316,7 @@ def _tile(rows: int, columns: int, terms: int, lanes: int, target: Target) -> tu
 
 
 def _tile_cycles(down: int, across: int, terms: int) -> float:
-    """Two multiply-adds and two loads a cycle; a chain of additions takes four cycles a term; entering a tile costs some."""
+    """Two multiply-adds and two loads a cycle, four cycles a term of one chain, and some to enter a tile."""
     if not down or not across:
         return 0.0
     return terms * max(down * across / 2, (down + across) / 2, 4.0) + 2.0 * down * across + 30.0
@@ -305,7 +331,10 @@ def _cost(kernel: Kernel, plan: Contraction) -> float:
     vectors = -(-extents[plan.column] // plan.lanes)
     cost = 0.0
     for tiles_down, down in ((rows // plan.tile_rows, plan.tile_rows), (1, rows % plan.tile_rows)):
-        for tiles_across, across in ((vectors // plan.tile_vectors, plan.tile_vectors), (1, vectors % plan.tile_vectors)):
+        for tiles_across, across in (
+            (vectors // plan.tile_vectors, plan.tile_vectors),
+            (1, vectors % plan.tile_vectors),
+        ):
             cost += repeats * tiles_down * tiles_across * _tile_cycles(down, across, terms)
     for store in plan.stores:
         unit = store.map.coefficients[plan.column] == 1

@@ -1,4 +1,4 @@
-"""Pictures of models: every stage from the source graph to the memory of the compiled code.  See ``docs/RENDERING.md``."""
+"""Pictures of models, from the source graph to the memory of the compiled code.  See ``docs/RENDERING.md``."""
 
 from graphc.render.output import render, to_dot
 from graphc.render.stages import STAGES

@@ -1,4 +1,7 @@
-"""Decides how much of a graph a picture shows: folds repeats, then merges layers, and last leaves nodes out, until it is small enough."""
+"""Decides how much of a graph a picture shows.
+
+It folds repeats, then merges layers, and last leaves nodes out, until the picture is small enough.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from collections.abc import Collection, Iterator, Sequence
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
-from graphc.render.drawing import Group, Plan, Region, layer_group
+from graphc.render.drawing import Region
 from graphc.render.fold import Repeat, find_repeats, is_step
 from graphc.render.picture import Canvas, ClusterPath, Picture
+from graphc.render.plan import Group, Plan, layer_group
 
 READABLE = 400
 """Boxes above which nodes that merely look alike are folded too."""
@@ -53,7 +57,7 @@ def draw_graph(
 def _plans(
     graph: Graph, fold: bool, steps: bool, limit: int, roles: Collection[str] | None
 ) -> Iterator[tuple[Plan, list[str], int]]:
-    """Ways to draw the graph, the fullest first, each with its remarks and the number of boxes with which it is good enough."""
+    """Ways to draw the graph, the fullest first: each with its remarks, and the boxes with which it is good enough."""
     frames = roles is None and len({graph.note(node).role for node in graph.nodes if node.inputs}) > 1
     repeats = find_repeats(graph, updates_only=not steps) if fold else []
     yield Plan(repeats, roles, {}, frames), _repeat_remarks(repeats), min(READABLE, limit) if fold and steps else limit
@@ -115,4 +119,6 @@ def _left_out(drawn: Sequence[Node], keep: int) -> dict[Node, Group]:
     half = keep // 2
     middle = [node for node in drawn[half : len(drawn) - half] if node.op.kind is not OpKind.SOURCE]
     middle = [node for node in middle if node.op.name not in ("loop", "result")]
-    return dict.fromkeys(middle, layer_group(middle, "left out", f"{len(middle):,} nodes left out", ())) if middle else {}
+    return (
+        dict.fromkeys(middle, layer_group(middle, "left out", f"{len(middle):,} nodes left out", ())) if middle else {}
+    )

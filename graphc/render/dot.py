@@ -1,4 +1,7 @@
-"""DOT text of a picture.  Everything from outside stands in HTML-like labels, as escaped text; keys and colours are our own."""
+"""DOT text of a picture.
+
+Everything from outside stands in HTML-like labels, as escaped text; keys and colours are our own.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,14 @@ def to_dot_text(picture: Picture, *, bare: bool = False) -> str:
 
 def _lines(picture: Picture, bare: bool) -> Iterator[str]:
     yield "digraph graphc {"
-    yield f'  graph [charset="UTF-8", bgcolor="{PAPER}", rankdir=TB, nodesep=0.22, ranksep=0.32, pad=0.25, fontname="{FONT}",'
-    yield f'    fontsize=11, fontcolor="{PAGE_INK}", labelloc=t, labeljust=l, compound=true, {_effort(picture)}label=<{"&#160;" if bare else _heading(picture)}>];'
-    yield f'  node [fontname="{FONT}", fontsize=11, fontcolor="{NODE_INK}", margin="0.10,0.045", height=0.26, width=0.3, penwidth=1.1];'
-    yield f'  edge [fontname="{FONT}", fontsize=9, color="{EDGE}", fontcolor="{FAINT_INK}", arrowsize=0.6, penwidth=0.9];'
+    label = "&#160;" if bare else _heading(picture)
+    yield f'  graph [charset="UTF-8", bgcolor="{PAPER}", rankdir=TB, nodesep=0.22, ranksep=0.32, pad=0.25,'
+    yield f'    fontname="{FONT}", fontsize=11, fontcolor="{PAGE_INK}", labelloc=t, labeljust=l, {_effort(picture)}'
+    yield f"    label=<{label}>];"
+    yield f'  node [fontname="{FONT}", fontsize=11, fontcolor="{NODE_INK}", margin="0.10,0.045", height=0.26,'
+    yield "    width=0.3, penwidth=1.1];"
+    yield f'  edge [fontname="{FONT}", fontsize=9, color="{EDGE}", fontcolor="{FAINT_INK}", arrowsize=0.6,'
+    yield "    penwidth=0.9];"
     if not bare:
         yield from _legend_lines(picture)
     yield from _cluster_lines(picture)
@@ -42,7 +49,8 @@ def _legend_lines(picture: Picture) -> Iterator[str]:
     """A column of sample boxes, held in line by invisible edges."""
     fill, line = cluster_colours("role")
     yield "  subgraph cluster_legend {"
-    yield f'    graph [style="rounded,filled", fillcolor="{fill}", color="{line}", fontsize=10, margin=8, label=<<B>legend</B>>];'
+    yield f'    graph [style="rounded,filled", fillcolor="{fill}", color="{line}", fontsize=10, margin=8,'
+    yield "      label=<<B>legend</B>>];"
     kinds = legend_kinds(picture)
     for number, kind in enumerate(kinds):
         yield f"    legend{number} [{_box_attributes(Box(f'legend{number}', kind, LOOKS[kind].meaning))}];"
@@ -57,7 +65,7 @@ def _effort(picture: Picture) -> str:
 
 
 def _cluster_lines(picture: Picture) -> Iterator[str]:
-    """Clusters inside each other with their boxes; an explicit stack, for scopes may nest as deep as a user's names do."""
+    """Clusters inside each other with their boxes; an explicit stack, for scopes nest as deep as a user's names do."""
     children: dict[int | None, list[int]] = {}
     members: dict[int | None, list[Box]] = {}
     for number, cluster in enumerate(picture.clusters):
@@ -91,7 +99,8 @@ def _cluster_attributes(cluster: Cluster) -> str:
     if cluster.kind == "repeat":
         label = f'<FONT COLOR="{line}">{label}</FONT>'
     return (
-        f'graph [style="{look},filled", fillcolor="{fill}", color="{line}", fontsize=10, margin=9, labeljust=l, label=<{label}>]'
+        f'graph [style="{look},filled", fillcolor="{fill}", color="{line}", fontsize=10, margin=9, labeljust=l, '
+        f"label=<{label}>]"
     )
 
 
@@ -101,8 +110,8 @@ def _box_attributes(box: Box) -> str:
     # Graphviz fits an octagon around the text's own frame: margins come on top of its corners.
     extra += ', margin="0.02,0.0"' if look.shape in ("octagon",) else ""
     return (
-        f'id="{box.key}", shape={look.shape}, style="{look.style}", fillcolor="{look.fill}", color="{look.line}"{extra}, '
-        f"label=<{_box_label(box)}>"
+        f'id="{box.key}", shape={look.shape}, style="{look.style}", fillcolor="{look.fill}", '
+        f'color="{look.line}"{extra}, label=<{_box_label(box)}>'
     )
 
 

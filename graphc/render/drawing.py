@@ -1,39 +1,30 @@
 """Draws a graph on a canvas: boxes in clusters of layers and steps, repeats once, loops with their bodies inside.
 
-Constants are written into the box that reads them.  A state variable is drawn again beside every reader: one box with edges to all of them ties the
-whole picture into a knot, and Graphviz needs minutes to find that out.
+Constants are written into the box that reads them.  A state variable is drawn again beside every reader:
+one box with edges to all of them ties the whole picture into a knot, and Graphviz needs minutes to find that out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import NO_NOTE, Node
 from graphc.ir.traverse import users
-from graphc.ops.loop_parts import LoopParts
-from graphc.render.fold import Place, Repeat, is_step, places
+from graphc.render.fold import Place, is_step, places
 from graphc.render.label import node_details, type_text
+from graphc.render.loops import draw_loop
 from graphc.render.picture import Canvas, ClusterPath, Details
-from graphc.render.words import applied, body_text, constant_operand, op_counts, small_print, state_words, step_text, title_of
+from graphc.render.plan import Group, Plan, Value
+from graphc.render.words import applied, body_text, constant_operand, small_print, state_words, step_text, title_of
 
 _NEAR = 24
 """Boxes after which a value of the forward pass is named again instead of drawing a long edge."""
 
 _CLONED_ABOVE = 6
 """Readers above which an input, too, is drawn beside each of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """How a node's value reaches its readers: from a box, as text in the reader (constants), or as a copy of a source beside the reader."""
-
-    label: str
-    box: str | None = None
-    text: str | None = None
-    source: Node | None = None
-    role: str = "forward"
 
 
 @dataclass(slots=True)
@@ -44,33 +35,6 @@ class _Link:
     source: Place | None
     target: Place | None
     source_trips: set[int] = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to draw of a graph and how.
-
-    Attributes:
-        repeats: drawn once.
-        roles: only nodes of these roles; None for all.
-        merged: nodes drawn as one box together: node → its group.
-        frames: put a frame around each role.
-    """
-
-    repeats: Sequence[Repeat] = ()
-    roles: Collection[str] | None = None
-    merged: Mapping[Node, Group] = field(default_factory=dict)
-    frames: bool = False
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Group:
-    """Nodes that are drawn as one box."""
-
-    kind: str
-    title: str
-    lines: tuple[str, ...]
-    path: ClusterPath
 
 
 class Region:
@@ -121,7 +85,7 @@ class Region:
         for node in shown:
             drawn = self._drawn_for(node)
             if drawn is not node and self.values[drawn].box is not None and drawn.op.name != "loop":
-                # What the other trips read: carries, and values from elsewhere.  Their weights are as good as the first trip's.
+                # What the other trips read: carries, and values from elsewhere.  The first trip names the weights.
                 self._connect_all(node, [o for o in node.inputs if o.op.name != "state"])
         self._emit_links()
 
@@ -143,7 +107,11 @@ class Region:
                 together.setdefault(self._drawn_for(node), []).append((variable, node))
         for pairs in together.values():
             states = [variable.attrs["state"] for variable, _ in pairs]
-            details = {"new value of": [state.name for state in states], "type": repr(states[0].type), "kind": states[0].role}
+            details = {
+                "new value of": [state.name for state in states],
+                "type": repr(states[0].type),
+                "kind": states[0].role,
+            }
             title, layers = state_words(states[0].name)
             self._result("store", title, pairs[0][1], details, [*layers, "new value", *_and_more(pairs[1:])])
         self._emit_links()
@@ -180,13 +148,20 @@ class Region:
             case "state":
                 return Value(label, source=node)
             case "input" | "iota":
-                return Value(label, source=node) if self._is_hub[node] else Value(label, self._source_box(node, self.outer))
+                return (
+                    Value(label, source=node)
+                    if self._is_hub[node]
+                    else Value(label, self._source_box(node, self.outer))
+                )
             case _ if group is not None:
                 return self._draw_merged(node, group)
             case "result":
                 return self._draw_result(node)
             case "loop":
-                return self._draw_loop(node)
+                results = self._loops[node] = draw_loop(self, node)
+                return Value(
+                    label, next((value.box for value in results if value.box is not None), None), role=self.role(node)
+                )
             case _:
                 return Value(label, self._draw_op(node), role=self.role(node))
 
@@ -211,7 +186,7 @@ class Region:
         return box
 
     def _constant_operands(self, node: Node) -> tuple[list[str | None], list[str | None]]:
-        """For each operand its text where it is a constant; then the same for the first step alone, empty where all steps are alike."""
+        """For each operand its text where it is a constant, in all steps; then those of the first, if it differs."""
         texts = [self.value(operand).text for operand in node.inputs]
         place = self.places.get(node)
         if place is None or not any(text is not None for text in texts):
@@ -231,7 +206,7 @@ class Region:
             return None
         indices = [trip[place.row].attrs["index"] for trip in place.repeat.trips]
         step = indices[1] - indices[0]
-        if all(later - earlier == step for earlier, later in zip(indices, indices[1:], strict=False)):
+        if all(later - earlier == step for earlier, later in pairwise(indices)):
             return step_text(indices[0], step)
         return "…"
 
@@ -265,7 +240,9 @@ class Region:
         if scope[: len(self.inside)] == self.inside:
             scope = scope[len(self.inside) :]
         if place is None:
-            layers: list[tuple[str, str, object]] = [("step" if is_step(part) else "layer", part, None) for part in scope]
+            layers: list[tuple[str, str, object]] = [
+                ("step" if is_step(part) else "layer", part, None) for part in scope
+            ]
         else:
             repeat = place.repeat
             bare = [part for part in scope if not is_step(part)]
@@ -285,14 +262,14 @@ class Region:
             value = self.value(operand)
             if value.source is not None:
                 self._clone(value.source, target, value.label, self._alternatives(node, operand))
-            elif value.box is not None and self._is_saved(value, node):
+            elif value.box is not None and self.is_saved(value, node):
                 if box is not None:
                     self._refer(operand, value, target, self._alternatives(node, operand))
             elif value.box is not None:
                 self._link(operand, value.box, value.label, target, self.places.get(node))
 
-    def _is_saved(self, value: Value, reader: Node) -> bool:
-        """Is the value of another pass than its reader?  An edge across the whole picture would say less than a name."""
+    def is_saved(self, value: Value, reader: Node) -> bool:
+        """Is the value of another pass than its reader?  An edge across the picture would say less than a name."""
         return self.refers and value.role != self.role(reader)
 
     def _alternatives(self, reader: Node, operand: Node) -> list[Node]:
@@ -315,7 +292,11 @@ class Region:
         known = self._saved.get(key)
         if known is None or int(target[1:]) - int(known[1:]) > _NEAR:
             title = f"{self.canvas.tag(value.box)} {self.canvas.boxes[int(value.box[1:])].title}"
-            lines = [] if place is None or trip is None else ["last step" if trip == len(place.repeat.trips) - 1 else f"step {trip}"]
+            lines = (
+                []
+                if place is None or trip is None
+                else ["last step" if trip == len(place.repeat.trips) - 1 else f"step {trip}"]
+            )
             lines += _and_more(alternatives)
             details = {**node_details(node, self.graph.note(node)), "refers to": value.box}
             self._saved[key] = self.canvas.box("saved", title, lines, home, details)
@@ -328,6 +309,13 @@ class Region:
                 source, None, self.canvas.cluster_of(target), alternatives
             )
             self.canvas.edge(clone, target, _common_label(label, source, alternatives))
+
+    def enter(self, value: Value, target: str, label: str) -> None:
+        """An edge into a loop's frame."""
+        if value.source is not None:
+            self._clone(value.source, target, label)
+        elif value.box is not None:
+            self.canvas.edge(value.box, target, label)
 
     def _source_box(
         self, node: Node, path: ClusterPath | None, cluster: int | None = None, alternatives: Sequence[Node] = ()
@@ -374,70 +362,6 @@ class Region:
             self.canvas.edge(source, target, label)
         self._links.clear()
 
-    # -- loops -------------------------------------------------------------------------------------------------------
-
-    def _draw_loop(self, node: Node) -> Value:
-        parts = LoopParts.of(node)
-        body = parts.body
-        canvas = self.canvas
-        outer = (*self.path(node), ("repeat", f"loop × {parts.trips}", node))
-        home = canvas.cluster(outer)
-        readers = users(body.nodes)
-        values: dict[Node, Value] = {body.inputs[0]: Value("scalar int64", text="t")}
-        carries: list[Value] = []
-        for position, initial in enumerate(parts.carries):
-            place = body.inputs[1 + position]
-            value = self.value(initial)
-            if readers[place] or place in body.output_nodes:
-                start = [f"starts at {value.text}"] if value.text is not None else []
-                details = {"carried": f"{place.type!r} from the step before", "starts at": value.text or "the value of the solid edge"}
-                box = canvas.box("carry", "step before", start, home, details)
-                self._enter(value, box, f"{value.label}, start")
-                values[place] = Value(type_text(place.type), box, role=self.role(node))
-            carries.append(values.get(place, Value("")))
-        entered = 1 + len(parts.carries)
-        for position, invariant in enumerate(parts.invariants):
-            values[body.inputs[entered + position]] = self.value(invariant)
-        entered += len(parts.invariants)
-        for position, (sequence, (axis, start_at, step)) in enumerate(zip(parts.sequences, parts.slices, strict=True)):
-            place = body.inputs[entered + position]
-            value = self.value(sequence)
-            where = f"[{', '.join([*(':' for _ in range(axis)), step_text(start_at, step)])}]"
-            if value.text is not None:
-                values[place] = Value(type_text(place.type), text=value.text)
-                continue
-            details = {"element": where, "type": repr(place.type), "of": repr(sequence.type)}
-            title = where
-            if value.box is not None and self._is_saved(value, node):
-                title = f"{canvas.tag(value.box)} {where}"
-                details["refers to"] = value.box
-            box = canvas.box("element", title, [], home, details)
-            if "refers to" not in details:
-                self._enter(value, box, value.label)
-            values[place] = Value(type_text(place.type), box, role=self.role(node))
-        inner = Region(canvas, body, Plan(), outer=outer, values=values, around=self, loop=node)
-        inner.draw()
-        results = []
-        for position, output in enumerate(body.output_nodes):
-            value = inner.value(output)
-            if position < len(carries):
-                before = carries[position]
-                if before.box is not None and value.box is not None and before.box != value.box:
-                    canvas.edge(value.box, before.box, f"{value.label}, next step", "carry", back=True)
-                label = f"{value.label}, last step"
-            else:
-                label = type_text(node.type.elements[position]) if not hasattr(node.type, "dtype") else value.label
-            results.append(Value(label, value.box, value.text, value.source, self.role(node)))
-        self._loops[node] = results
-        return Value(type_text(node.type), next((value.box for value in results if value.box is not None), None))
-
-    def _enter(self, value: Value, target: str, label: str) -> None:
-        """An edge into a loop's frame."""
-        if value.source is not None:
-            self._clone(value.source, target, label)
-        elif value.box is not None:
-            self.canvas.edge(value.box, target, label)
-
 
 def _and_more(others: Sequence[object]) -> list[str]:
     return [f"and {len(others)} more"] if others else []
@@ -446,9 +370,3 @@ def _and_more(others: Sequence[object]) -> list[str]:
 def _common_label(label: str, node: Node, others: Sequence[Node]) -> str:
     """The label of an edge that stands for several values: none where their types differ."""
     return label if all(other.type is node.type for other in others) else ""
-
-
-def layer_group(nodes: Sequence[Node], kind: str, title: str, path: ClusterPath) -> Group:
-    """A whole layer as one box that lists its ops."""
-    body = Graph("layer", (), (), (), tuple(nodes), {})
-    return Group(kind, title, (f"{len(nodes)} nodes", *op_counts(body)), path)

@@ -1,6 +1,7 @@
 """The model and its derivatives as formulas, for graphs small enough to read.
 
-Elementwise functions are named, ``⊙`` is the elementwise product, and broadcasting is implied.  A value that is used more than once gets a line of its own.
+Elementwise functions are named, ``⊙`` is the elementwise product, and broadcasting is implied.  A value that
+is used more than once gets a line of its own.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ class Equations:
 def equations(model: Module | Graph, entry: str | None = None, *, limit: int = LIMIT) -> Equations:
     """The formulas of an entry point, and of its gradient.
 
-    A graph that differentiates already is shown as it is.  Otherwise the first floating-point scalar among the outputs is differentiated with
-    respect to the trainable parameters (the floating-point inputs where there are none); without a scalar, every floating-point output
-    gets a cotangent, written with a bar.
+    A graph that differentiates already is shown as it is.  Otherwise the first floating-point scalar among the outputs
+    is differentiated with respect to the trainable parameters (the floating-point inputs where there are none); without a
+    scalar, every floating-point output gets a cotangent, written with a bar.
 
     Raises:
         GraphcValueError: E136, the graph is too large, or it has loops.
@@ -108,7 +109,7 @@ def mathml_page(made: Equations) -> str:
     gradient = f"<h2>Gradient</h2>{_mathml_lines(made.gradient)}" if made.gradient else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; style-src \'unsafe-inline\'">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"<title>{escape(made.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(made.title)}</h1>\n"
         f"<ul>{given}</ul>\n{_mathml_lines(made.model)}\n{gradient}\n"
         "<p>⊙ and ∘ mean element by element; broadcasting is implied.</p>\n</body>\n</html>\n"
@@ -116,8 +117,10 @@ def mathml_page(made: Equations) -> str:
 
 
 _STYLE = (
-    ":root{color-scheme:light dark}body{font:15px/1.5 Helvetica,Arial,sans-serif;margin:2em auto;max-width:70em;padding:0 1em}"
-    "h1{font-size:1.2em}h2{font-size:1em}math{font-size:1.25em}.line{margin:.7em 0;overflow-x:auto}ul{columns:14em;padding-left:1.2em}"
+    ":root{color-scheme:light dark}"
+    "body{font:15px/1.5 Helvetica,Arial,sans-serif;margin:2em auto;max-width:70em;padding:0 1em}"
+    "h1{font-size:1.2em}h2{font-size:1em}ul{columns:14em;padding-left:1.2em}"
+    "math{font-size:1.25em}.line{margin:.7em 0;overflow-x:auto}"
 )
 
 
@@ -134,18 +137,22 @@ def _check_size(graph: Graph, limit: int) -> None:
     size = sum(1 for node in graph.nodes if node.op.kind is not OpKind.SOURCE)
     if size > limit:
         raise GraphcValueError(
-            "E136", f"{graph.name!r} has {size} operations, formulas can be read up to {limit}", hint="draw another stage, such as source, or a smaller model"
+            "E136",
+            f"{graph.name!r} has {size} operations, formulas can be read up to {limit}",
+            hint="draw another stage, such as source, or a smaller model",
         )
     if any(node.op.name in ("loop", "fused") for node in graph.nodes):
-        raise GraphcValueError("E136", f"{graph.name!r} has loops, which have no formula", hint="draw another stage, such as source")
+        raise GraphcValueError(
+            "E136", f"{graph.name!r} has loops, which have no formula", hint="draw another stage, such as source"
+        )
 
 
 def _differentiated(graph: Graph) -> tuple[Graph, dict[str, tuple[str, Node]], dict[Node, Node]]:
     """The graph with its derivatives as further outputs.
 
     Returns:
-        The graph; for each added output what is differentiated (empty for cotangents) and with respect to what; input that
-        stands for a cotangent → the output it belongs to.
+        The graph; for each added output what is differentiated (empty for cotangents) and with respect to what;
+        input that stands for a cotangent → the output it belongs to.
     """
     if graph.updates or any(graph.note(node).role != "forward" for node in graph.nodes):
         return graph, {}, {}
@@ -153,7 +160,11 @@ def _differentiated(graph: Graph) -> tuple[Graph, dict[str, tuple[str, Node]], d
     inputs = [b.input(node.attrs["name"], node.tensor) for node in graph.inputs]
     values = inline(b, graph, inputs)
     outputs = [(name, value) for (name, _), value in zip(graph.outputs, values, strict=True)]
-    states = [b.state(state) for state in graph.states if state.trainable and state.role == "parameter" and state.type.dtype.is_float]
+    states = [
+        b.state(state)
+        for state in graph.states
+        if state.trainable and state.role == "parameter" and state.type.dtype.is_float
+    ]
     wrt = states or [node for node in inputs if node.dtype.is_float]
     floats = [(name, node) for name, node in outputs if isinstance(node.type, TensorType) and node.dtype.is_float]
     scalars = [(name, node) for name, node in floats if not node.rank]
@@ -198,7 +209,12 @@ def _mathml_lines(lines: Sequence[tuple[Any, Any]]) -> str:
 
 def _latex_text(text: str) -> str:
     """Text outside formulas."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "×": r"$\times$", "·": r"$\cdot$"}
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "×": r"$\times$",
+        "·": r"$\cdot$",
+    }
     special |= {character: f"\\{character}" for character in "{}$&#%_"}
     return "".join(special.get(character, character) for character in text)
-

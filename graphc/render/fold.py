@@ -1,8 +1,9 @@
 """Finds what repeats in a graph, so that a picture shows it once.
 
-Three searches, from the surest: steps that the frontend marked (scope parts ``step N``), the loops that :mod:`graphc.passes.roll` can prove, and, where a
-graph is still too large to read, plain runs of nodes that look alike, such as the equal blocks of a deep network.  Folding is for the eye only: it
-never has to be a correct loop, so unlike ``roll`` it may merge steps that use different weights.
+The searches, from the surest: steps that the frontend marked (scope parts ``step N``), what an optimizer does to each
+parameter, the loops that :mod:`graphc.passes.roll` can prove, and, where a graph is still too large to read, plain runs
+of nodes that look alike, such as the equal blocks of a deep network.  Folding is for the eye only: it never has to be a
+correct loop, so unlike ``roll`` it may merge steps that use different weights.
 """
 
 from __future__ import annotations
@@ -174,15 +175,18 @@ def _update_runs(graph: Graph) -> list[Repeat]:
 
 
 def _aligned(sequence: Sequence[Node], candidate: Candidate) -> Candidate:
-    """The candidate cut where the fewest values cross from one trip to the next: where one parameter ends and the next begins."""
+    """The candidate cut where the fewest values cross from trip to trip: where one parameter ends."""
     position = {node: index for index, node in enumerate(sequence)}
     best, fewest = candidate, -1
-    for start in range(candidate.start, min(candidate.start + candidate.period, candidate.stop - 2 * candidate.period + 1)):
+    for start in range(
+        candidate.start, min(candidate.start + candidate.period, candidate.stop - 2 * candidate.period + 1)
+    ):
         crossing = 0
         for index in range(start, candidate.stop):
             trip = (index - start) // candidate.period
             crossing += sum(
-                start <= position.get(operand, -1) < start + trip * candidate.period for operand in sequence[index].inputs
+                start <= position.get(operand, -1) < start + trip * candidate.period
+                for operand in sequence[index].inputs
             )
         if fewest < 0 or crossing < fewest:
             best, fewest = Candidate(start, candidate.stop, candidate.period), crossing

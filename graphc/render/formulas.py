@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ class Formulas:
 
     Args:
         graph: without regions.
-        derived: output that is a derivative → (name of what is differentiated, or nothing for a cotangent; node with respect to which).
+        derived: output that is a derivative → name of what is differentiated (empty for a cotangent), and the node
+            with respect to which.
         bars: input that stands for a cotangent → the value it belongs to.
     """
 
@@ -112,7 +114,9 @@ class Formulas:
         is_operation = node.op.kind is not OpKind.SOURCE and node.op.name not in _SILENT and not self._is_implied(node)
         size = sum(self._sizes[operand] for operand in node.inputs) + is_operation
         label = self._labels.get(node)
-        is_short = size <= _LONGEST and (len(self._readers[node]) < 2 or node.op.name in ("transpose", "negative", "broadcast_to"))
+        is_short = size <= _LONGEST and (
+            len(self._readers[node]) < 2 or node.op.name in ("transpose", "negative", "broadcast_to")
+        )
         if label is None and (is_short or not is_operation):
             self._values[node], self._sizes[node] = expression, size
             return
@@ -125,7 +129,7 @@ class Formulas:
         return f"z_{self._count}"
 
     def _is_implied(self, node: Node) -> bool:
-        """Is a broadcast understood without being written?  Only where each reader has another operand of the full shape."""
+        """Is a broadcast understood unwritten?  Only where each reader has another operand of the full shape."""
         if node.op.name != "broadcast_to" or not self._readers[node]:
             return False
         return all(
@@ -178,7 +182,9 @@ class Formulas:
                 return term("part", attribute_lines(node)[0].strip("[]"), operands[0])
             case name if name in _SUMMED:
                 whole = len(node.attrs["axes"]) == node.inputs[0].rank
-                return term("function", name if whole else f"{name}|{','.join(map(str, node.attrs['axes']))}", operands[0])
+                return term(
+                    "function", name if whole else f"{name}|{','.join(map(str, node.attrs['axes']))}", operands[0]
+                )
             case name:
                 return term("function", clipped(name, 40), *operands)
 
@@ -191,7 +197,7 @@ class Formulas:
         number = value.scalar()
         if isinstance(number, bool):
             return sympy.Integer(int(number))
-        if isinstance(number, int) or (number == number and abs(number) < 1e15 and number == int(number)):
+        if isinstance(number, int) or (math.isfinite(number) and abs(number) < 1e15 and number == int(number)):
             return sympy.Integer(int(number))
         return sympy.Float(f"{number:.6g}", 6)
 

@@ -42,7 +42,8 @@ def page(
             f"<style>{_asset('viewer.css')}{_theme_rules()}</style>",
             "</head>",
             "<body>",
-            f'<header><h1>{escape(clipped(title, 120))}</h1><span class="stage">{escape(stage)}</span>{_TOOLS}{remark}</header>',
+            f'<header><h1>{escape(clipped(title, 120))}</h1><span class="stage">{escape(stage)}</span>',
+            f"{_TOOLS}{remark}</header>",
             f'<main id="view" aria-label="drawing">{inline_svg(svg)}</main>',
             f'<aside id="side"><section id="details" aria-live="polite"></section>{_legend(boxes)}{_KEYS}</aside>',
             f'<script type="application/json" id="data">{embedded_json(_data(boxes, edges))}</script>',
@@ -63,8 +64,8 @@ _TOOLS = (
     '<button type="button" data-action="theme" aria-label="light or dark">&#9680;</button></div>'
 )
 _KEYS = (
-    '<p id="keys">Drag to move, wheel or pinch to zoom. <kbd>+</kbd> <kbd>&minus;</kbd> zoom, <kbd>0</kbd> fit, arrows move, '
-    "<kbd>/</kbd> search, <kbd>Enter</kbd> next, <kbd>Esc</kbd> clear.</p>"
+    '<p id="keys">Drag to move, wheel or pinch to zoom. <kbd>+</kbd> <kbd>&minus;</kbd> zoom, <kbd>0</kbd> fit, '
+    "arrows move, <kbd>/</kbd> search, <kbd>Enter</kbd> next, <kbd>Esc</kbd> clear.</p>"
 )
 
 

@@ -1,4 +1,4 @@
-"""Draws a lowered entry point: kernel calls and copies, the loops around them, and the buffers that tie them together."""
+"""Draws a lowered entry point: kernel calls and copies, the loops around them, and the buffers between them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from graphc.kernel.memory import accesses
 from graphc.kernel.printer import print_kernel
 from graphc.kernel.program import Buffer, Call, Copy, Entry, Loop, Program, Ref, Step
 from graphc.render.label import clipped, place_text
-from graphc.render.words import state_words
 from graphc.render.picture import Canvas, ClusterPath, Picture
+from graphc.render.words import state_words
 
 _BODY_LINES = 60
 _SHARED_ABOVE = 6
 _ABREAST = 3
-"""Steps that may stand side by side: a step is drawn below the one that runs this many before it, so that time goes down."""
+"""Steps that may stand side by side: a step is drawn below the one this many before it, so that time goes down."""
 _NEAR = 14
 """Boxes between writer and reader above which the reader names the value instead of drawing a long edge."""
 
@@ -102,7 +102,9 @@ class _EntryDrawing:
             f"arena {count_text(self.entry.memory.arena_bytes)}."
         ]
         if drawn < total:
-            remarks.append(f"The last {total - drawn:,} of {total:,} steps are left out: the limit is {self.limit:,} boxes.")
+            remarks.append(
+                f"The last {total - drawn:,} of {total:,} steps are left out: the limit is {self.limit:,} boxes."
+            )
         self.canvas.remarks += remarks
         return self.canvas.picture(title, "kernels")
 
@@ -111,7 +113,9 @@ class _EntryDrawing:
     def _open_loop(self, loop: Loop) -> None:
         around = self.loops[-1].path if self.loops else ()
         # The number of boxes so far tells loops of equal length apart.
-        self.loops.append(_OpenLoop((*around, ("repeat", f"loop × {loop.trips}", (len(self.loops), len(self.canvas.boxes))))))
+        self.loops.append(
+            _OpenLoop((*around, ("repeat", f"loop × {loop.trips}", (len(self.loops), len(self.canvas.boxes)))))
+        )
 
     def _close_loop(self) -> None:
         """Values that one trip leaves for the next: read in the body before they are written there."""
@@ -146,7 +150,11 @@ class _EntryDrawing:
         self.order.append(box)
 
     def _copy_box(self, step: Copy, cluster: int | None) -> str:
-        details = {"copy": f"{step.size} elements", "from": self._pointer(step.source), "to": self._pointer(step.target)}
+        details = {
+            "copy": f"{step.size} elements",
+            "from": self._pointer(step.source),
+            "to": self._pointer(step.target),
+        }
         return self.canvas.box("copy", "copy", [f"{step.size:,} elements"], cluster, details)
 
     def _call_box(self, step: Call, cluster: int | None) -> str:
@@ -237,7 +245,12 @@ class _EntryDrawing:
         return f"{clipped(buffer.name, 20)} {self._size_text(buffer)}"
 
     def _buffer_details(self, buffer: Buffer) -> dict[str, str]:
-        return {"buffer": buffer.name, "kind": buffer.kind, "type": f"{buffer.dtype.name} × {buffer.size}", "bytes": f"{buffer.nbytes:,}"}
+        return {
+            "buffer": buffer.name,
+            "kind": buffer.kind,
+            "type": f"{buffer.dtype.name} × {buffer.size}",
+            "bytes": f"{buffer.nbytes:,}",
+        }
 
     def _pointer(self, ref: Ref) -> str:
         terms = [f"{stride}·t{depth}" for depth, stride in enumerate(ref.strides) if stride]

@@ -5,6 +5,7 @@ All of it is text: :mod:`graphc.render.dot` escapes it for DOT, :mod:`graphc.ren
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -52,7 +53,7 @@ def number_text(value: float | int | bool) -> str:
     """A number as a person writes it."""
     if isinstance(value, bool | int):
         return str(value)
-    return f"{value:g}" if value == value and abs(value) < 1e16 and float(f"{value:g}") == value else f"{value:.4g}"
+    return f"{value:g}" if math.isfinite(value) and float(f"{value:g}") == value else f"{value:.4g}"
 
 
 def value_text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Runs Graphviz: ``dot`` where it is installed, else the ``graphviz-pure`` wheel, with a time limit and errors that say what to do."""
+"""Runs Graphviz, or the ``graphviz-pure`` wheel where that is not installed, with a time limit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def find_layouter() -> Layouter | None:
 
 
 def _wheel_program() -> Path | None:
-    """The program that the ``graphviz-pure`` wheel installs; an environment that is not activated has it off the PATH."""
+    """The program of the ``graphviz-pure`` wheel; an environment that is not activated has it off the PATH."""
     try:
         files = metadata.files(_WHEEL) or []
     except metadata.PackageNotFoundError:
@@ -61,9 +61,17 @@ def require_layouter(format: str) -> Layouter:
     """
     layouter = find_layouter()
     if layouter is None:
-        raise GraphcImportError("E132", f"a {format} drawing needs Graphviz, and neither `dot` nor {_WHEEL} is installed", hint=_INSTALL_HINT)
+        raise GraphcImportError(
+            "E132",
+            f"a {format} drawing needs Graphviz, and neither `dot` nor {_WHEEL} is installed",
+            hint=_INSTALL_HINT,
+        )
     if format == "pdf" and not layouter.is_graphviz:
-        raise UnsupportedOp("E131", f"{_WHEEL} writes no PDF", hint="install Graphviz itself (https://graphviz.org/download), or choose svg, png or html")
+        raise UnsupportedOp(
+            "E131",
+            f"{_WHEEL} writes no PDF",
+            hint="install Graphviz itself (https://graphviz.org/download), or choose svg, png or html",
+        )
     return layouter
 
 
@@ -96,10 +104,14 @@ def run_dot(text: str, format: str, *, timeout: float = 60) -> bytes:
             hint="draw less (a smaller limit=, fold=True, another stage), give a longer timeout=, or write a .dot file",
         ) from None
     except (subprocess.CalledProcessError, execute.ExecutableNotFound, OSError) as error:
-        raise GraphcRuntimeError("E134", f"{layouter.binary.name} failed: {_reason(error)}", hint="write a .dot file and look at it") from None
+        raise GraphcRuntimeError(
+            "E134", f"{layouter.binary.name} failed: {_reason(error)}", hint="write a .dot file and look at it"
+        ) from None
     drawn: bytes = done.stdout
     if not drawn:
-        raise GraphcRuntimeError("E134", f"{layouter.binary.name} drew nothing", hint="write a .dot file and look at it")
+        raise GraphcRuntimeError(
+            "E134", f"{layouter.binary.name} drew nothing", hint="write a .dot file and look at it"
+        )
     return drawn
 
 

@@ -1,4 +1,7 @@
-"""The arena over time: a chart of our own, for no graph layout can draw it.  x is the order of steps, y the bytes, a rectangle a buffer."""
+"""The arena over time: a chart of our own, for no graph layout can draw it.
+
+x is the order of steps, y the bytes, a rectangle a buffer.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def memory_chart(program: Program, entry: Entry, title: str) -> Chart:
     total = sum(block.high - block.low for block in blocks)
     arena = entry.memory.arena_bytes
     saved = f", {1 - arena / total:.0%} less than the buffers' {count_text(total)}" if total > arena else ""
-    remark = f"{len(blocks)} buffers in an arena of {count_text(arena)}{saved}. Position in the order of steps, loop bodies once."
+    remark = f"{len(blocks)} buffers in an arena of {count_text(arena)}{saved}. Steps in order, loop bodies once."
     chart.heading(title, remark)
     for first, last, trips in spans:
         chart.loop(first, last, trips)
@@ -112,7 +115,12 @@ class _Drawing:
         ElementTree.register_namespace("", _SVG)
         self.root = ElementTree.Element(
             f"{{{_SVG}}}svg",
-            {"width": f"{_WIDTH:g}", "height": f"{_HEIGHT:g}", "viewBox": f"0 0 {_WIDTH:g} {_HEIGHT:g}", "font-family": "Helvetica,Arial,sans-serif"},
+            {
+                "width": f"{_WIDTH:g}",
+                "height": f"{_HEIGHT:g}",
+                "viewBox": f"0 0 {_WIDTH:g} {_HEIGHT:g}",
+                "font-family": "Helvetica,Arial,sans-serif",
+            },
         )
         self._rect(self.root, 0, 0, _WIDTH, _HEIGHT, PAPER, "none")
 
@@ -133,7 +141,9 @@ class _Drawing:
         """A band behind the steps of a loop."""
         look = LOOKS["carry"]
         left, right = self.x(first), self.x(last + 1)
-        self._rect(self.root, left, _TOP - 16, right - left, _HEIGHT - _TOP - _BOTTOM + 16, look.fill, "none", opacity="0.6")
+        self._rect(
+            self.root, left, _TOP - 16, right - left, _HEIGHT - _TOP - _BOTTOM + 16, look.fill, "none", opacity="0.6"
+        )
         self._text(self.root, left + 4, _TOP - 5, f"loop × {trips}", look.line, 10, weight="bold")
 
     def axes(self) -> None:
@@ -166,20 +176,49 @@ class _Drawing:
         return ElementTree.tostring(self.root, encoding="unicode") + "\n"
 
     def _rect(
-        self, parent: ElementTree.Element, x: float, y: float, width: float, height: float, fill: str, line: str, *, opacity: str = "1"
+        self,
+        parent: ElementTree.Element,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        fill: str,
+        line: str,
+        *,
+        opacity: str = "1",
     ) -> None:
         place = {"x": f"{x:.2f}", "y": f"{y:.2f}", "width": f"{max(width, 0.5):.2f}", "height": f"{height:.2f}"}
-        look = {"fill": fill, "stroke": line, "stroke-width": "0.8"} | ({"fill-opacity": opacity} if opacity != "1" else {})
+        look = {"fill": fill, "stroke": line, "stroke-width": "0.8"} | (
+            {"fill-opacity": opacity} if opacity != "1" else {}
+        )
         ElementTree.SubElement(parent, f"{{{_SVG}}}rect", place | look)
 
     def _line(self, x1: float, y1: float, x2: float, y2: float) -> None:
         ends = {"x1": f"{x1:.2f}", "y1": f"{y1:.2f}", "x2": f"{x2:.2f}", "y2": f"{y2:.2f}"}
-        ElementTree.SubElement(self.root, f"{{{_SVG}}}line", ends | {"stroke": EDGE, "stroke-width": "0.4", "stroke-dasharray": "2 3"})
+        ElementTree.SubElement(
+            self.root, f"{{{_SVG}}}line", ends | {"stroke": EDGE, "stroke-width": "0.4", "stroke-dasharray": "2 3"}
+        )
 
     def _text(
-        self, parent: ElementTree.Element, x: float, y: float, text: str, fill: str, size: int, *, anchor: str = "start", weight: str = "normal"
+        self,
+        parent: ElementTree.Element,
+        x: float,
+        y: float,
+        text: str,
+        fill: str,
+        size: int,
+        *,
+        anchor: str = "start",
+        weight: str = "normal",
     ) -> None:
-        place = {"x": f"{x:.2f}", "y": f"{y:.2f}", "font-size": str(size), "fill": fill, "text-anchor": anchor, "font-weight": weight}
+        place = {
+            "x": f"{x:.2f}",
+            "y": f"{y:.2f}",
+            "font-size": str(size),
+            "fill": fill,
+            "text-anchor": anchor,
+            "font-weight": weight,
+        }
         ElementTree.SubElement(parent, f"{{{_SVG}}}text", place).text = text
 
 

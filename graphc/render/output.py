@@ -35,7 +35,9 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 
 
 def to_dot(subject: Graph | Picture | Program, *, fold: bool = True, limit: int = 2000) -> str:
-    """DOT text of a graph, of a program's first entry point, or of a picture made earlier; the same text for the same subject.
+    """DOT text of a graph, of a program's first entry point, or of a picture made earlier.
+
+    The same subject gives the same text.
 
     Args:
         subject: what to draw.
@@ -50,7 +52,9 @@ def to_dot(subject: Graph | Picture | Program, *, fold: bool = True, limit: int 
         case Program():
             entry = next(iter(subject.entries.values()))
             return to_dot_text(draw_entry(subject, entry, f"{subject.module.name} · {entry.name}", limit=limit))
-    raise GraphcTypeError("E105", f"cannot draw a {type(subject).__name__}", hint="give a Graph, a Program or a Picture")
+    raise GraphcTypeError(
+        "E105", f"cannot draw a {type(subject).__name__}", hint="give a Graph, a Program or a Picture"
+    )
 
 
 def render(
@@ -71,8 +75,10 @@ def render(
         module: the model.
         path: of the file; its ending says the format unless ``format`` does.
         stage: one of :data:`graphc.render.stages.STAGES`.
-        format: ``svg``, ``png``, ``pdf``, ``html`` or ``dot``; ``svg`` or ``html`` for the memory; ``tex`` or ``html`` for equations.
-        entry: the entry point; by default the first inference entry for ``source`` and ``equations``, else the first that trains.
+        format: ``svg``, ``png``, ``pdf``, ``html`` or ``dot``; for the memory ``svg`` or ``html``; for equations
+            ``tex`` or ``html``.
+        entry: the entry point; by default the first inference entry for ``source`` and ``equations``, else the first
+            that trains.
         program: for ``kernels`` and ``memory``, where it has been lowered already.
         fold: draw repeated steps once, with the number of times they are run.
         limit: boxes a picture may have; what is left out is said in it.
@@ -82,7 +88,8 @@ def render(
         The path written.
 
     Raises:
-        GraphcValueError: E130 unknown stage, E131 a format that the stage does not have, E135 no gradient, E136 too large for formulas.
+        GraphcValueError: E130 unknown stage, E131 a format that the stage does not have, E135 no gradient, E136 too
+            large for formulas.
         GraphcImportError: E132, Graphviz is missing; the DOT text has been written beside ``path``.
         GraphcRuntimeError: E133 the layout took too long, E134 it failed.
         UnsupportedOp: E131, PDF without Graphviz itself.
@@ -93,7 +100,11 @@ def render(
     kind = _format(target, format, stage)
     if stage == "memory":
         chart = stage_chart(module, entry=entry, program=program)
-        text = with_theme(chart.svg) if kind == "svg" else page(chart.title, stage, chart.svg, chart.boxes, (), chart.remarks)
+        text = (
+            with_theme(chart.svg)
+            if kind == "svg"
+            else page(chart.title, stage, chart.svg, chart.boxes, (), chart.remarks)
+        )
         return _write(target, text.encode())
     if stage == "equations":
         made = equations(module, entry)
@@ -106,7 +117,9 @@ def render(
         require_layouter(kind)
     except GraphcImportError as error:
         beside = _write(target.with_suffix(".dot"), text.encode())
-        raise GraphcImportError(error.code, f"{error.message}; the graph was written to {beside}", None, error.hint) from None
+        raise GraphcImportError(
+            error.code, f"{error.message}; the graph was written to {beside}", None, error.hint
+        ) from None
     if kind in ("png", "pdf"):
         return _write(target, run_dot(text, kind, timeout=timeout))
     if kind == "svg":
@@ -122,7 +135,11 @@ def _format(path: Path, format: str | None, stage: str) -> str:
         return wanted
     close = nearest(wanted, offered)
     said = f"format {wanted!r}" if wanted else f"no format: {str(path)!r} has no ending"
-    raise GraphcValueError("E131", f"the stage {stage!r} has {said}" if not wanted else f"the stage {stage!r} cannot be written in {said}", hint=f"did you mean {close}?" if close else f"one of {', '.join(offered)}")
+    raise GraphcValueError(
+        "E131",
+        f"the stage {stage!r} has {said}" if not wanted else f"the stage {stage!r} cannot be written in {said}",
+        hint=f"did you mean {close}?" if close else f"one of {', '.join(offered)}",
+    )
 
 
 def _write(path: Path, content: bytes) -> Path:

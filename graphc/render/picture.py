@@ -1,4 +1,7 @@
-"""A picture before it has a layout: boxes, edges and nested clusters.  Every stage is turned into one; DOT, SVG and HTML are made from it."""
+"""A picture before it has a layout: boxes, edges and nested clusters.
+
+Every stage but the memory is turned into one; DOT, SVG and HTML are made from it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 ClusterPath = tuple[tuple[str, str, object], ...]
-"""(kind, label, identity) of every cluster around a box, outermost first; the identity keeps apart repeats of equal labels."""
+"""(kind, label, identity) of every cluster around a box, outermost first; the identity keeps apart equal labels."""
 
 Details = Mapping[str, str | Sequence[str]]
 
@@ -102,7 +105,12 @@ class Canvas:
         return number
 
     def box(
-        self, kind: str, title: str, lines: Sequence[str] = (), cluster: int | None = None, details: Details | None = None
+        self,
+        kind: str,
+        title: str,
+        lines: Sequence[str] = (),
+        cluster: int | None = None,
+        details: Details | None = None,
     ) -> str:
         """Add a box; gives its key."""
         key = f"n{len(self.boxes)}"
@@ -133,6 +141,7 @@ class Canvas:
     def picture(self, title: str, stage: str) -> Picture:
         """What has been collected."""
         boxes = (
-            replace(box, title=f"{box.title} {self._tags[box.key]}") if box.key in self._tags else box for box in self.boxes
+            replace(box, title=f"{box.title} {self._tags[box.key]}") if box.key in self._tags else box
+            for box in self.boxes
         )
         return Picture(title, stage, tuple(boxes), tuple(self._edges), tuple(self._clusters), tuple(self.remarks))

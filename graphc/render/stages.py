@@ -47,7 +47,7 @@ def is_training(graph: Graph) -> bool:
 
 
 def choose_entry(module: Module, stage: str, entry: str | None) -> Graph:
-    """The entry point to draw: the one named, else the first that computes without training (source) or trains (other stages).
+    """The entry point to draw: the one named, else the first that only computes (source) or that trains (other stages).
 
     Raises:
         GraphcKeyError: E448, no entry point of that name.
@@ -111,5 +111,7 @@ def lowered_entry(module: Module, graph: Graph, program: Program | None) -> tupl
         program = lower_module(Module(module.name, {graph.name: run_pipeline(graph)}))
     found = program.entries.get(graph.name)
     if found is None:
-        raise GraphcValueError("E130", f"the program has no entry point {graph.name!r}", hint=f"there are: {', '.join(program.entries)}")
+        raise GraphcValueError(
+            "E130", f"the program has no entry point {graph.name!r}", hint=f"there are: {', '.join(program.entries)}"
+        )
     return program, found

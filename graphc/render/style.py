@@ -1,8 +1,9 @@
 """Colours, shapes and the legend: one place for how each kind of thing looks.
 
-The hues are those of Okabe and Ito (*Color Universal Design*, 2008), which people with any of the common colour blindnesses can tell apart; every
-kind has a shape of its own as well.  A picture is drawn in light colours.  :func:`theme_css` maps each of them to its dark counterpart by the exact
-value that stands in the SVG, so a page or a standalone file follows the reader's theme.
+The hues are those of Okabe and Ito (*Color Universal Design*, 2008), which people with any of the common colour
+blindnesses can tell apart; every kind has a shape of its own as well.  A picture is drawn in light colours.
+:func:`theme_css` maps each of them to its dark counterpart by the exact value that stands in the SVG, so a page or a
+standalone file follows the reader's theme.
 """
 
 from __future__ import annotations
@@ -53,15 +54,21 @@ LOOKS: Mapping[str, Look] = {
     "parameter": Look("cylinder", "filled", "#fbf3c4", "#857300", "#473f0b", "#d9c840", "parameter, state"),
     "constant": Look("plaintext", "filled", "#f1f2f4", "#858d96", "#2a3037", "#858e97", "constant"),
     "forward": Look("box", "rounded,filled", "#d9eaf7", "#0069a6", "#123a57", "#5ab0ea", "forward"),
-    "saved": Look("box", "rounded,filled,dashed", "#eef5fb", "#0069a8", "#17293a", "#5ab0ec", "#n: value drawn elsewhere"),
+    "saved": Look(
+        "box", "rounded,filled,dashed", "#eef5fb", "#0069a8", "#17293a", "#5ab0ec", "#n: value drawn elsewhere"
+    ),
     "backward": Look("octagon", "filled", "#fce5d4", "#c25400", "#54300f", "#f0924a", "backward"),
     "update": Look("note", "filled", "#d5f1e7", "#00805d", "#0d4234", "#35c79c", "update"),
     "output": Look("ellipse", "filled", "#f8e4ef", "#a8457f", "#4d2440", "#e08fbd", "output", 2),
     "store": Look("cylinder", "filled,dashed", "#d5f1e6", "#00805e", "#0d4235", "#35c79d", "new value of state"),
     "element": Look("tab", "filled", "#e9e2f5", "#7a4fb4", "#352752", "#b795ea", "this step's element"),
-    "carry": Look("box", "filled,diagonals", "#e9e2f6", "#7a4fb3", "#352753", "#b795eb", "carried from the step before"),
+    "carry": Look(
+        "box", "filled,diagonals", "#e9e2f6", "#7a4fb3", "#352753", "#b795eb", "carried from the step before"
+    ),
     "kernel": Look("box", "rounded,filled", "#d9eaf8", "#0069a7", "#123a58", "#5ab0eb", "kernel call"),
-    "buffer": Look("box", "rounded,filled,dashed", "#eef5fc", "#0069a9", "#17293b", "#5ab0ed", "#n: written further up"),
+    "buffer": Look(
+        "box", "rounded,filled,dashed", "#eef5fc", "#0069a9", "#17293b", "#5ab0ed", "#n: written further up"
+    ),
     "temporary": Look("box", "filled", "#dceaf5", "#2f6f9f", "#1b3d57", "#6fb4e4", "temporary buffer"),
     "copy": Look("box", "filled,dashed", "#edeff1", "#5c6671", "#30373f", "#98a2ac", "copy"),
     "layer": Look("folder", "filled", "#d9eaf6", "#0069a5", "#123a56", "#5ab0e9", "whole layer, not drawn inside"),

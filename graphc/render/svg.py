@@ -1,4 +1,4 @@
-"""What Graphviz draws, made into a good SVG: titles that say what a box is, and colours that follow the reader's theme."""
+"""What Graphviz draws, made into a good SVG: titles that say what a box is, colours that follow the reader's theme."""
 
 from __future__ import annotations
 

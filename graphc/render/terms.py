@@ -1,7 +1,8 @@
 """Formulas with tensors in them: the few notations that sympy lacks, printed as LaTeX and as MathML.
 
-A *term* is a sympy expression with a notation and arguments: elementwise product and power, transposition, a named function, a derivative on a
-left-hand side.  Products, sums and scalars are sympy's own.  sympy is imported when the first term is made.
+A *term* is a sympy expression with a notation and arguments: elementwise product and power, transposition, a named
+function, a derivative on a left-hand side.  Products, sums and scalars are sympy's own.  sympy is imported when the first
+term is made.
 """
 
 from __future__ import annotations
@@ -17,20 +18,19 @@ if TYPE_CHECKING:
     import sympy
 
 _LATEX_FUNCTIONS = {"tanh", "exp", "log", "sin", "cos", "tan", "sinh", "cosh", "max", "min", "sqrt"}
-_GREEK = {
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau",
-    "phi", "chi", "psi", "omega",
-}  # fmt: skip
-_SPECIAL = {
-    "\\": r"\backslash ", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_", "^": r"\hat{\ }", "~": r"\sim ",
-}  # fmt: skip
+_GREEK = re.compile(
+    "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|pi|rho|sigma|tau|phi|chi|psi|omega"
+)
+_SPECIAL = {"\\": r"\backslash ", "^": r"\hat{\ }", "~": r"\sim "} | {
+    character: f"\\{character}" for character in "{}$&#%_"
+}
 _PLAIN = re.compile(r"([A-Za-z]+)_?(\d+)?")
 
 
 def latex_name(name: str) -> str:
-    """A name from outside as LaTeX: ``w_0`` gets its index, ``beta`` its letter; all else is upright, each special character escaped."""
+    """A name from outside as LaTeX: ``w_0`` gets its index, ``beta`` its letter; all else is upright and escaped."""
     plain = _PLAIN.fullmatch(name)
-    if plain is not None and (len(plain[1]) == 1 or plain[1] in _GREEK):
+    if plain is not None and (len(plain[1]) == 1 or _GREEK.fullmatch(plain[1])):
         letter = plain[1] if len(plain[1]) == 1 else f"\\{plain[1]}"
         return f"{letter}_{{{plain[2]}}}" if plain[2] else letter
     return f"\\mathrm{{{''.join(_SPECIAL.get(character, character) for character in clipped(name, 60))}}}"
@@ -71,8 +71,10 @@ def term_class() -> Any:
 
 
 def term(notation: str, word: str, *arguments: sympy.Expr) -> sympy.Expr:
-    """A term.  Notations: ``function`` (named ``word``), ``product``, ``power`` (elementwise), ``quotient``, ``transpose``, ``part``
-    (``word`` as subscript), ``partial`` (∂a/∂b) and ``bar``.
+    """A term.
+
+    Notations are ``function`` (named ``word``), ``product``, ``power`` (elementwise), ``quotient``, ``transpose``,
+    ``part`` (``word`` as subscript), ``partial`` (∂a/∂b) and ``bar``.
     """
     return term_class()(notation, word, *arguments)
 

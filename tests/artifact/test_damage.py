@@ -172,16 +172,16 @@ def test_python_source_runs_anywhere(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "linear" / "manifest.json").read_text())["target"] is None
 
 
-@pytest.mark.parametrize("file", ["__init__.py", "_model.py", "_runtime/model.py"])
-def test_an_edited_python_file_is_warned_about(tmp_path: Path, file: str, x: np.ndarray) -> None:
+@pytest.mark.parametrize("file", ["__init__.py", "_model.py", "_runtime/model.py", "linear.h"])
+def test_an_edited_file_is_warned_about(tmp_path: Path, file: str, x: np.ndarray) -> None:
     folder = tmp_path / "linear"
-    samples.compiled("source").save(folder)
+    samples.compiled("native" if file == "linear.h" else "source").save(folder)
     with (folder / file).open("a") as opened:
         opened.write("\n# my change\n")
     with pytest.warns(UserWarning, match=r"E573") as caught:
         model = load(folder)
     assert [file in str(warning.message) for warning in caught] == [True]
-    np.testing.assert_array_equal(model.predict(x), samples.compiled("source").predict(x))
+    np.testing.assert_allclose(model.predict(x), samples.compiled("source").predict(x), rtol=1e-6)
 
 
 def test_python_that_no_longer_parses(tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ class _Struck(BaseException):
     """Raised by a signal handler, as Ctrl-C raises KeyboardInterrupt."""
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_at_any_moment_leaves_the_model_usable(model: CompiledModel, x: np.ndarray, y: np.ndarray) -> None:
     def strike(number: int, frame: object) -> None:
         raise _Struck

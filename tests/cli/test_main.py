@@ -145,20 +145,20 @@ def test_a_warning_is_one_line(graphc, folder):
 
 def test_ctrl_c_ends_with_130_and_one_line(folder):
     (folder / "m.py").write_text("import time\nopen('started', 'w').close()\ntime.sleep(60)\n", encoding="utf-8")
-    process = start(folder, "compile", "m.py")
-    while not (folder / "started").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    with start(folder, "compile", "m.py") as process:
+        while not (folder / "started").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (130, "", "graphc: interrupted\n")
 
 
 def test_a_reader_that_leaves_is_no_error(folder):
-    process = start(folder, "summary", "classifier.py")
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(timeout=20) == 74
+    with start(folder, "summary", "classifier.py") as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 74
 
 
 # -- text --------------------------------------------------------------------------------------------------------------

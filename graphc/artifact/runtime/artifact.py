@@ -1,8 +1,8 @@
 """Opens an artifact: checks that its files belong together and run on this machine, then loads its code.
 
 The shared object is hashed before it is loaded, because the dynamic loader trusts its input: a truncated one ends the
-process.  The weights are hashed when they are first read.  Python files that differ from what was generated are the
-user's business, and warned about.
+process.  The weights are hashed when they are first read.  Generated text that was edited is the user's business,
+and warned about.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Artifact:
 
     def _warn_of_edits(self) -> None:
         for name, expected in self.manifest["files"].items():
-            if name.endswith(".py") and digest(self._read(name)) != expected:
+            if name.endswith((".py", ".h")) and digest(self._read(name)) != expected:
                 message = f"{os.path.join(self.folder, name)} is not as graphc generated it [E573]"
                 warnings.warn(message, UserWarning, stacklevel=4)
 

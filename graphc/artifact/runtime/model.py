@@ -78,15 +78,24 @@ class Model:
         spec: entry points and states with dtypes and shapes.
     """
 
-    def __init__(self, spec: Spec, code: Code, initial: Initial, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        code: Code,
+        initial: Initial,
+        metadata: Mapping[str, str] | None = None,
+        memory: StateMemory | None = None,
+    ) -> None:
+        """Make a model with states of its own, or over the ``memory`` of another one with the same states."""
         self.spec = spec
         self._initial = initial
         self._metadata = dict(metadata or {})
-        self._memory = StateMemory(spec.states)
+        self._memory = StateMemory(spec.states) if memory is None else memory
         self._turns: list[Turns[Any]] = []
         self._calls = code.entries(spec, self._memory, self._turns)
         self.parameters = Parameters(spec, self._memory, self._turns)
-        self._assign(initial(None))
+        if memory is None:
+            self._assign(initial(None))
         # Entry points are attributes of the object, so that a call does not go through a method first.
         vars(self).update(self._calls)
 

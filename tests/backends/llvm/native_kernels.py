@@ -48,7 +48,7 @@ def aligned_bytes(size: int) -> np.ndarray:
 
 
 def run_native(kernel: AnyKernel, arrays: Sequence[np.ndarray], level: str = "host") -> np.ndarray | None:
-    """Run on arrays (one a parameter, storage form, written in place); the error words where the entry reports failure."""
+    """Run on arrays (one a parameter, storage form, in place); the error words where the entry fails."""
     native, function = compiled(kernel, tuple(array.size for array in arrays), level)
     inputs = [a for a, p in zip(arrays, kernel.params, strict=True) if p.mode == "in"]
     outputs = [a for a, p in zip(arrays, kernel.params, strict=True) if p.mode != "in"]
