@@ -12,9 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any, cast
 
 from graphc import ops as _ops  # noqa: F401  (fills the op registry)
-from graphc.artifact.compiled import CompiledModel
-from graphc.artifact.compiled import read_states as read_states
-from graphc.artifact.compiled import save_states as save_states
+from graphc.artifact.compiled import CompiledModel, read_states, save_states
 from graphc.artifact.loader import load
 from graphc.artifact.spec import Backend, check_name
 from graphc.config import Options, debug_options
@@ -27,7 +25,7 @@ from graphc.kernel.lower import lower_module
 from graphc.kernel.program import Program
 from graphc.passes.pipeline import Observer, run_pipeline
 
-__all__ = ["backend_names", "compile", "load", "lower", "schedule", "to_module"]
+__all__ = ["backend_names", "compile", "load", "lower", "read_states", "save_states", "schedule", "to_module"]
 
 _BACKENDS: Mapping[str, str] = {
     "llvm": "graphc.backends.llvm.backend:BACKEND",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from graphc.backends.llvm.calls import bases_of, separate_params
 from graphc.backends.llvm.contraction import ContractionEmitter
-from graphc.backends.llvm.emitter import I8, PTR, Function, Value, integer, symbol
+from graphc.backends.llvm.emitter import Function
 from graphc.backends.llvm.entry import emit_entry
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.intrinsics import emit_intrinsic
@@ -16,6 +16,7 @@ from graphc.backends.llvm.nest import NestEmitter
 from graphc.backends.llvm.packing import KernelCode, Pack, invariant_params, plan_entry
 from graphc.backends.llvm.panels import emit_pack
 from graphc.backends.llvm.pointwise import MathLibrary
+from graphc.backends.llvm.values import I8, PTR, Value, integer, symbol
 from graphc.errors import GraphcValueError
 from graphc.ir.attrs import ArrayValue
 from graphc.kernel.loopir import Gather, Intrinsic, Kernel, Load

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
@@ -81,7 +81,10 @@ def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
         builder.close()
 
 
-class Loaded(Mapping[str, ctypes._CFuncPtr]):
+EntryFunction = Callable[..., int]
+
+
+class Loaded(Mapping[str, EntryFunction]):
     """Entry points of object code that lives in this process; the code is freed with the object."""
 
     def __init__(self, native: Native) -> None:
@@ -91,7 +94,7 @@ class Loaded(Mapping[str, ctypes._CFuncPtr]):
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(native.object_bytes))
         self._engine.finalize_object()
-        self._functions: dict[str, ctypes._CFuncPtr] = {}
+        self._functions: dict[str, EntryFunction] = {}
         for name, exported in native.exports.items():
             address = self._engine.get_function_address(exported)
             if not address:
@@ -101,7 +104,7 @@ class Loaded(Mapping[str, ctypes._CFuncPtr]):
             function.owner = self._engine  # type: ignore[attr-defined]
             self._functions[name] = function
 
-    def __getitem__(self, name: str) -> ctypes._CFuncPtr:
+    def __getitem__(self, name: str) -> EntryFunction:
         return self._functions[name]
 
     def __iter__(self) -> Iterator[str]:

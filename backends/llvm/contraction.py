@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from graphc.backends.llvm.conversion import memory_type, register_type, to_memory
-from graphc.backends.llvm.emitter import Loop, Value, constant, integer
+from graphc.backends.llvm.emitter import Loop
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes, load_vector, store_vector
 from graphc.backends.llvm.operands import Block, LeftOperand, RightOperand, Rows, Tile
 from graphc.backends.llvm.panels import PanelPacker, open_axes
+from graphc.backends.llvm.values import Value, constant, integer
 from graphc.kernel.loopir import Map
 from graphc.kernel.tiling import Contraction, aligned
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphc.backends.llvm.emitter import Function, Type, Value, constant
+from graphc.backends.llvm.emitter import Function
+from graphc.backends.llvm.values import Type, Value, constant
 from graphc.ir.types import DType, bfloat16, float16, float64, to_carrier
 from graphc.kernel.loopir import Const
 from graphc.kernel.target import Target

@@ -1,119 +1,17 @@
 """A structured emitter of LLVM IR text: typed values, fresh names, blocks, and loops whose carried values are explicit.
 
 Text and not llvmlite's builder, because the builder cannot say everything and is slower.  Every name in the text is
-made here; no name from outside reaches it but through :func:`symbol`.  Loops test at the bottom, because every trip
+made here; no name from outside reaches it but through ``values.symbol``.  Loops test at the bottom, because every trip
 count is at least one where they are made: what leaves a loop is then simply what its last trip computed.
 """
 
 from __future__ import annotations
 
-import re
-import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-
-@dataclass(frozen=True, slots=True)
-class Type:
-    """A first-class LLVM type: a scalar, or ``lanes`` of it (one lane is the scalar itself)."""
-
-    scalar: str
-    lanes: int = 1
-
-    def __str__(self) -> str:
-        return self.scalar if self.lanes == 1 else f"<{self.lanes} x {self.scalar}>"
-
-    def with_lanes(self, lanes: int) -> Type:
-        """The same scalar in another number of lanes."""
-        return Type(self.scalar, lanes)
-
-    def with_scalar(self, scalar: str) -> Type:
-        """As many lanes of another scalar."""
-        return Type(scalar, self.lanes)
-
-    @property
-    def is_float(self) -> bool:
-        """True for the floating-point scalars."""
-        return self.scalar in ("float", "double", "half")
-
-    @property
-    def bits(self) -> int:
-        """Width of one lane."""
-        return _BITS[self.scalar]
-
-    @property
-    def suffix(self) -> str:
-        """How intrinsics are named for it: ``f32``, ``v16f32``, ``p0``."""
-        if self.scalar == "ptr":
-            short = "p0"
-        elif self.is_float:
-            short = f"f{self.bits}"
-        else:
-            short = self.scalar
-        return short if self.lanes == 1 else f"v{self.lanes}{short}"
-
-
-_BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "half": 16, "float": 32, "double": 64, "ptr": 64}
-I1, I8, I32, I64, PTR = Type("i1"), Type("i8"), Type("i32"), Type("i64"), Type("ptr")
-VOID = "void"
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """An operand: a constant or the name of an SSA value, with its type."""
-
-    text: str
-    type: Type
-
-    def __str__(self) -> str:
-        return f"{self.type} {self.text}"
-
-    @property
-    def lanes(self) -> int:
-        """Lanes of its type."""
-        return self.type.lanes
-
-
-def symbol(name: str) -> str:
-    """``name`` as a global symbol: letters, digits and ``._$`` stay, everything else is hexadecimal between dots."""
-    return "@" + re.sub(
-        r"[^A-Za-z0-9_$]", lambda found: "".join(f".{byte:02x}." for byte in found.group().encode()), name
-    )
-
-
-def constant(type_: Type, value: float) -> Value:
-    """A number in every lane."""
-    if type_.is_float:
-        if type_.scalar == "float":
-            value = struct.unpack("<f", struct.pack("<f", value))[0]
-        text = "0x" + struct.pack(">d", value).hex().upper()
-    elif type_.scalar == "i1":
-        text = "true" if value else "false"
-    else:
-        text = str(int(value))
-    if type_.lanes > 1:
-        text = "zeroinitializer" if value == 0 and not text.startswith("0x8") else f"splat ({type_.scalar} {text})"
-    return Value(text, type_)
-
-
-def vector_constant(type_: Type, values: Iterable[int]) -> Value:
-    """A vector of integers, one a lane."""
-    words = ("true" if v else "false" for v in values) if type_.scalar == "i1" else map(str, values)
-    listed = list(words)
-    if type_.lanes == 1:
-        return Value(listed[0], type_)
-    return Value("<" + ", ".join(f"{type_.scalar} {word}" for word in listed) + ">", type_)
-
-
-def poison(type_: Type) -> Value:
-    """No particular value."""
-    return Value("poison", type_)
-
-
-def integer(value: int) -> Value:
-    """An i64 constant."""
-    return Value(str(value), I64)
+from graphc.backends.llvm.values import I1, I64, PTR, VOID, Type, Value, integer, poison
 
 
 @dataclass(slots=True, eq=False)
@@ -295,10 +193,10 @@ class Function:
 
     def splat(self, value: Value, lanes: int) -> Value:
         """A scalar in every lane."""
+        type_ = value.type.with_lanes(lanes)
         if lanes in (1, value.lanes):
             return value
-        type_ = value.type.with_lanes(lanes)
-        if not value.text.startswith("%"):
+        if value.is_constant:
             return Value(f"splat ({value})", type_)
         one = self.define(f"insertelement {type_} poison, {value}, i64 0", type_)
         return self.define(f"shufflevector {one}, {type_} poison, <{lanes} x i32> zeroinitializer", type_)
@@ -371,7 +269,7 @@ class Function:
             return right
         if right.text == "0":
             return left
-        if _is_number(left) and _is_number(right):
+        if left.is_constant and right.is_constant:
             return replace(left, text=str(int(left.text) + int(right.text)))
         return self.binary("add", left, right)
 
@@ -381,7 +279,7 @@ class Function:
             return integer(0)
         if factor == 1:
             return value
-        if _is_number(value):
+        if value.is_constant:
             return integer(int(value.text) * factor)
         return self.binary("mul", value, integer(factor))
 
@@ -396,7 +294,3 @@ class Function:
             lines.append(f"{block.label}:")
             lines += [f"  {line}" for line in (*block.phis, *block.lines, block.terminator)]
         return "\n".join([*lines, "}", ""])
-
-
-def _is_number(value: Value) -> bool:
-    return not value.text.startswith("%")

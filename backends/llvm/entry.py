@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from graphc.backends.llvm.calls import Bases, Pointer
-from graphc.backends.llvm.emitter import I32, I64, PTR, Function, Type, Value, constant, integer, symbol
+from graphc.backends.llvm.emitter import Function
 from graphc.backends.llvm.packing import Action, EntryPlan, Invoke, Move, Repeat
+from graphc.backends.llvm.values import I32, I64, PTR, Type, Value, constant, integer, symbol
 
 _TABLE_LENGTH = 200
 """Stretches of more calls than this become tables."""

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 from graphc.backends.llvm import pointwise
 from graphc.backends.llvm.conversion import const_value, from_memory, memory_type, to_memory
-from graphc.backends.llvm.emitter import Block, Function, Value, constant, integer
+from graphc.backends.llvm.emitter import Block, Function
 from graphc.backends.llvm.memory import Lanes, lane_offsets, load_lanes, load_vector, store_lanes, store_vector
 from graphc.backends.llvm.pointwise import MathLibrary
+from graphc.backends.llvm.values import Value, constant, integer
 from graphc.ir.attrs import EMPTY
 from graphc.ir.types import DType
 from graphc.kernel.loopir import Apply, Const, Gather, Index, Kernel, Load, Map, Store, ValueId, value_axes

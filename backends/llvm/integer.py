@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from graphc.backends.llvm.emitter import Function, Value, constant
+from graphc.backends.llvm.emitter import Function
+from graphc.backends.llvm.values import Type, Value, constant
 
 IntegerLowering = Callable[[Function, Sequence[Value], bool], Value]
 
@@ -117,23 +118,24 @@ def _remainder(fn: Function, args: Sequence[Value], unsigned: bool) -> Value:
     return fn.select(_rounds_down(fn, rest, divisor), fn.binary("add", rest, divisor), rest)
 
 
-def _pow(fn: Function, args: Sequence[Value], unsigned: bool) -> Value:
-    """By squaring, one step an exponent bit, without a branch."""
-    x, y = args
-    result, power = _one(x), x
+def power_function(name: str, type_: Type, unsigned: bool) -> Function:
+    """``x`` to the power ``y`` as a function of vectors: by squaring, one exponent bit after another."""
+    function = Function(name, [(type_, ""), (type_, "")], result=str(type_))
+    fn, (x, y) = function, function.arguments
     exponent = y if unsigned else extremum(fn, y, _zero(y), largest=True, unsigned=False)
-    for bit in range(x.type.bits - (0 if unsigned else 1)):
-        is_set = fn.compare("icmp ne", fn.binary("and", exponent, constant(y.type, 1 << bit)), _zero(y))
-        result = fn.select(is_set, fn.binary("mul", result, power), result)
-        power = fn.binary("mul", power, power)
-    if unsigned:
-        return result
-    is_even = fn.compare("icmp eq", fn.binary("and", y, _one(y)), _zero(y))
-    of_minus_one = fn.select(is_even, _one(x), _minus_one(x))
-    is_minus_one = fn.compare("icmp eq", x, _minus_one(x))
-    inverse = fn.select(is_minus_one, of_minus_one, _zero(x))
-    inverse = fn.select(fn.compare("icmp eq", x, _one(x)), _one(x), inverse)
-    return fn.select(fn.compare("icmp slt", y, _zero(y)), inverse, result)
+    loop = fn.begin_loop(type_.bits, [_one(x), x, exponent])
+    result, power, rest = loop.carried
+    is_set = fn.compare("icmp ne", fn.binary("and", rest, _one(y)), _zero(y))
+    result = fn.select(is_set, fn.binary("mul", result, power), result)
+    result, _, _ = fn.end_loop(loop, [result, fn.binary("mul", power, power), fn.binary("lshr", rest, _one(y))])
+    if not unsigned:
+        is_even = fn.compare("icmp eq", fn.binary("and", y, _one(y)), _zero(y))
+        of_minus_one = fn.select(is_even, _one(x), _minus_one(x))
+        inverse = fn.select(fn.compare("icmp eq", x, _minus_one(x)), of_minus_one, _zero(x))
+        inverse = fn.select(fn.compare("icmp eq", x, _one(x)), _one(x), inverse)
+        result = fn.select(fn.compare("icmp slt", y, _zero(y)), inverse, result)
+    fn.ret(result)
+    return function
 
 
 def _shift(left: bool) -> IntegerLowering:
@@ -167,7 +169,6 @@ INTEGER_OPS: dict[str, IntegerLowering] = {
     "multiply": _two("mul"),
     "floor_divide": _floor_divide,
     "remainder": _remainder,
-    "pow": _pow,
     "maximum": lambda fn, args, unsigned: extremum(fn, args[0], args[1], largest=True, unsigned=unsigned),
     "minimum": lambda fn, args, unsigned: extremum(fn, args[0], args[1], largest=False, unsigned=unsigned),
     "equal": _comparison("eq", "eq"),

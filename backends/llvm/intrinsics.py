@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from graphc.backends.llvm.conversion import from_memory, memory_type
-from graphc.backends.llvm.emitter import I1, I64, Function, Value, constant, integer
+from graphc.backends.llvm.emitter import Function
+from graphc.backends.llvm.values import I1, I64, Value, constant, integer
 from graphc.ir.types import DType
 from graphc.kernel.loopir import Intrinsic
 from graphc.kernel.target import Target

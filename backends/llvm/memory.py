@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphc.backends.llvm.emitter import I1, I32, Function, Type, Value, constant, vector_constant
+from graphc.backends.llvm.emitter import Function
+from graphc.backends.llvm.values import I1, I32, Type, Value, constant, vector_constant
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from graphc.backends.llvm.emitter import Value, constant, integer
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes
 from graphc.backends.llvm.reduction import RUN, Accumulator, State, flattened, regrouped
+from graphc.backends.llvm.values import Value, constant, integer
 from graphc.kernel.loopir import Apply, Reduce, Scan
 from graphc.kernel.nests import Nest
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.backends.llvm.conversion import cast, from_memory, memory_type, register_type
-from graphc.backends.llvm.emitter import Loop, Value, integer
+from graphc.backends.llvm.emitter import Loop
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes, load_vector
 from graphc.backends.llvm.panels import panel_coefficients, panel_size, row_major
+from graphc.backends.llvm.values import Value, integer
 from graphc.ir.types import DType
 from graphc.kernel.loopir import Load, Map
 from graphc.kernel.tiling import Contraction, block_terms, source_load

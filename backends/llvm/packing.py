@@ -128,12 +128,9 @@ class _EntryPlanner:
         self.bases: Bases = bases_of(program, entry)
         self.scratch = aligned(program.arena_bytes)
         used = {step.kernel for step in walk(entry.steps) if isinstance(step, Call)}
-        need = [
-            aligned(code.scratch_bytes) + sum(pack.nbytes for pack in code.packs)
-            for code in map(codes.__getitem__, used)
-        ]
-        self.top = self.scratch + max(need, default=0)
-        self.high = self.top if need and max(need) else program.arena_bytes
+        need = max((_temporary_bytes(codes[number]) for number in used), default=0)
+        self.top = self.scratch + need
+        self.high = self.top if need else program.arena_bytes
         self.checks = 0
         self.uses = Counter(key for step in walk(entry.steps) if isinstance(step, Call) for _, key in self._packs(step))
         self.kept = 0
@@ -225,3 +222,8 @@ class _EntryPlanner:
 
 def _reads(key: _Key, buffers: frozenset[int]) -> bool:
     return any(ref.buffer in buffers for ref in key[1])
+
+
+def _temporary_bytes(code: KernelCode) -> int:
+    """Scratch memory and panels of one call, if none of them are kept."""
+    return aligned(code.scratch_bytes) + sum(pack.nbytes for pack in code.packs)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from graphc.backends.llvm.conversion import memory_type, register_type
-from graphc.backends.llvm.emitter import Function, Loop, Value, integer
+from graphc.backends.llvm.emitter import Function, Loop
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes
+from graphc.backends.llvm.values import Value, integer
 from graphc.kernel.loopir import Load
 from graphc.kernel.tiling import Contraction, panel_terms
 

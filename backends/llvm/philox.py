@@ -6,7 +6,8 @@ and each lane computes its own block, which costs integer multiplications but ne
 
 from __future__ import annotations
 
-from graphc.backends.llvm.emitter import Function, Value, constant
+from graphc.backends.llvm.emitter import Function
+from graphc.backends.llvm.values import Value, constant
 from graphc.ir.types import DType, float32
 from graphc.ops.random import MULTIPLIERS, ROUNDS, WEYL
 

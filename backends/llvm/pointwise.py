@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from graphc.backends.llvm.conversion import cast, register_type, round_half
-from graphc.backends.llvm.emitter import Function, Value, constant
-from graphc.backends.llvm.integer import INTEGER_OPS
+from graphc.backends.llvm.emitter import Function
+from graphc.backends.llvm.integer import INTEGER_OPS, power_function
 from graphc.backends.llvm.math import SUPPORTED, math_function
 from graphc.backends.llvm.philox import uniform
+from graphc.backends.llvm.values import Value, constant, symbol
 from graphc.errors import UnsupportedOp
 from graphc.ir.attrs import Attrs
 from graphc.ir.types import DType
@@ -54,6 +55,17 @@ class MathLibrary:
         return fn.join(pieces, type_.lanes)
 
 
+    def integer_power(self, fn: Function, args: Sequence[Value], *, unsigned: bool) -> Value:
+        """Integer powers, by a function of the module: a loop over bits would split the caller's block."""
+        type_ = args[0].type
+        name = symbol(f"graphc.pow.{'u' if unsigned else 's'}.{type_.suffix}")
+        if name not in self.texts:
+            function = power_function(name, type_, unsigned)
+            self.texts[name] = function.render()
+            self.declarations.update(function.declarations)
+        return fn.call(name, type_, args)
+
+
 def apply(
     fn: Function,
     library: MathLibrary,
@@ -81,6 +93,8 @@ def apply(
         value = _float_op(fn, library, op, args, register_type(source))
         inexact = result.is_half and op not in _EXACT
         return round_half(fn, value, result, library.target) if inexact else value
+    if op == "pow" and source.is_integer:
+        return library.integer_power(fn, args, unsigned=source.kind != "int")
     lowering = INTEGER_OPS.get(op)
     if lowering is None:
         raise UnsupportedOp("E760", f"no native code for {op!r} of {source}")
@@ -105,7 +119,7 @@ def supports(op: str, dtype: DType) -> bool:
     if op in ("stop_gradient", "select", "cast", "random_uniform"):
         return True
     if not dtype.is_float:
-        return op in INTEGER_OPS
+        return op in INTEGER_OPS or (op == "pow" and dtype.is_integer)
     wide = "float64" if dtype.bits == 64 else "float32"
     return op in _FLOAT_OPS or op in _COMPOSED or (op, wide) in SUPPORTED
 

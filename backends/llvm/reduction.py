@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from graphc.backends.llvm import integer, pointwise
 from graphc.backends.llvm.conversion import cast, register_type
-from graphc.backends.llvm.emitter import Function, Value, constant
+from graphc.backends.llvm.emitter import Function
 from graphc.backends.llvm.pointwise import MathLibrary
+from graphc.backends.llvm.values import Value, constant
 from graphc.ir.types import DType
 from graphc.kernel.loopir import Reduce
 

@@ -22,7 +22,8 @@ from graphc.frontends.nn.conv import (
     MaxPooling2D,
     MaxPooling3D,
 )
-from graphc.frontends.nn.core import Activation, Dense, Dropout, Embedding, Flatten, Permute, Reshape
+from graphc.frontends.nn.core import Activation, Dense, Embedding, Flatten, Permute, Reshape
+from graphc.frontends.nn.regularization import Dropout
 from graphc.frontends.nn.layer import Layer
 from graphc.frontends.nn.recurrent import GRU, LSTM, Recurrent, SimpleRNN
 from graphc.frontends.nn.wrappers import Bidirectional, Sequential

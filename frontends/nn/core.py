@@ -1,20 +1,23 @@
-"""Dense, Dropout, Embedding and the layers that only rearrange."""
+"""Dense, Embedding, Masking and the layers that only rearrange."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
 
 from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.axes import checked_size
-from graphc.frontends.dsl.elementwise import where
+from graphc.frontends.dsl.elementwise import not_equal, where
 from graphc.frontends.dsl.indexing import take
 from graphc.frontends.dsl.linalg import matmul
-from graphc.frontends.dsl.movement import reshape, transpose
-from graphc.frontends.dsl.random import random_bernoulli
+from graphc.frontends.dsl.movement import broadcast_to, expand_dims, reshape, squeeze, transpose
+from graphc.frontends.dsl.reductions import any as any_of
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn import activations
-from graphc.frontends.nn.layer import Layer, initializer_of, last_dim, training_of
+from graphc.frontends.nn import activations, regularizers
+from graphc.frontends.nn.initializers import Constant
+from graphc.frontends.nn.layer import Layer, initializer_of, last_dim
 from graphc.ir.dim import Dim, product
 
 
@@ -27,8 +30,12 @@ class Dense(Layer):
         use_bias: False leaves the bias out.
         kernel_initializer: of ``<name>/kernel`` (inputs × units).
         bias_initializer: of ``<name>/bias`` (units).
-        options: ``name``, ``trainable``, ``dtype``.
+        kernel_regularizer: a penalty on the kernel.
+        bias_regularizer: a penalty on the bias.
+        options: as in :class:`Layer`.
     """
+
+    supports_masking = True
 
     def __init__(
         self,
@@ -37,19 +44,33 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(activity_regularizer=activity_regularizer, **options)
         self.units = checked_size(units, "units", minimum=1)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializer_of(kernel_initializer)
         self.bias_initializer = initializer_of(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The kernel for the last axis, and the bias."""
-        self.kernel = self.add_weight("kernel", (last_dim(self, shape), self.units), self.kernel_initializer)
-        self.bias = self.add_weight("bias", (self.units,), self.bias_initializer) if self.use_bias else None
+        self.kernel = self.add_weight(
+            "kernel",
+            (last_dim(self, shape), self.units),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+        )
+        self.bias = (
+            self.add_weight("bias", (self.units,), self.bias_initializer, regularizer=self.bias_regularizer)
+            if self.use_bias
+            else None
+        )
 
     def call(self, x: Tensor) -> Tensor:
         """The product, the bias, the activation."""
@@ -60,6 +81,8 @@ class Dense(Layer):
 class Activation(Layer):
     """An activation as a layer of its own."""
 
+    supports_masking = True
+
     def __init__(self, activation: Any, **options: Any) -> None:
         super().__init__(**options)
         self.activation = activations.get(activation)
@@ -69,11 +92,64 @@ class Activation(Layer):
         return self.activation(x)
 
 
+class Identity(Layer):
+    """The input as it is."""
+
+    supports_masking = True
+
+    def call(self, x: Tensor) -> Tensor:
+        """The input."""
+        return x
+
+
+class Lambda(Layer):
+    """A function of tensors as a layer.
+
+    Args:
+        function: of the input, and of ``arguments``.
+        mask: of the output: a tensor, or a function of (input, mask); by default none.
+        arguments: by name.
+        options: as in :class:`Layer`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        mask: Any = None,
+        arguments: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if not callable(function):
+            raise fail(GraphcTypeError, "E213", f"Lambda takes a function, got {function!r}")
+        self.function, self.mask, self.arguments = function, mask, dict(arguments or {})
+        self.supports_masking = mask is not None
+
+    def call(self, x: Any) -> Any:
+        """What the function gives."""
+        return self.function(x, **self.arguments)
+
+    def compute_mask(self, x: Any, mask: Any) -> Any:
+        """What was given as the mask."""
+        return self.mask(x, mask) if callable(self.mask) else self.mask
+
+
 class Flatten(Layer):
-    """All axes but the first as one."""
+    """All axes but the first as one.
+
+    Args:
+        data_format: ``channels_first`` puts the channels last before, so that both formats give one order.
+        options: as in :class:`Layer`.
+    """
+
+    def __init__(self, data_format: str | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.data_format = data_format or "channels_last"
 
     def call(self, x: Tensor) -> Tensor:
         """(batch, everything else)."""
+        if self.data_format == "channels_first" and x.ndim > 2:
+            x = transpose(x, (0, *range(2, x.ndim), 1))
         return reshape(x, (x.shape[0], product(x.shape[1:])))
 
 
@@ -106,60 +182,39 @@ class Permute(Layer):
         return transpose(x, (0, *self.dims))
 
 
-class Dropout(Layer):
-    """While training, each element is 0 with probability ``rate``, or scaled by 1 / (1 - rate); else the identity.
+class RepeatVector(Layer):
+    """(batch, features) repeated ``n`` times: (batch, n, features)."""
 
-    Args:
-        rate: between 0 and 1.
-        noise_shape: the shape in which to draw; an axis of 1 is dropped or kept as a whole.  None stands for an axis's
-            own size.
-        seed: takes the place of the model's.
-        options: ``name``.
-    """
-
-    def __init__(
-        self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **options: Any
-    ) -> None:
+    def __init__(self, n: int, **options: Any) -> None:
         super().__init__(**options)
-        self.rate = checked_rate(rate)
-        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
-        self.seed = seed
+        self.n = checked_size(n, "n", minimum=1)
 
     def call(self, x: Tensor) -> Tensor:
-        """The elements kept."""
-        return dropout(x, self.rate, self.noise_shape, self.seed)
+        """The repetitions along a new axis 1."""
+        if x.ndim != 2:
+            raise fail(GraphcValueError, "E211", f"{self.name} takes (batch, features), got shape {x.shape}", None, x)
+        return broadcast_to(expand_dims(x, 1), (x.shape[0], self.n, x.shape[1]))
 
 
-def checked_rate(rate: Any) -> float:
-    """A dropout rate: 0 ≤ rate ≤ 1."""
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)):
-        raise fail(GraphcTypeError, "E213", f"a dropout rate must be a number, got {rate!r}")
-    if not 0.0 <= rate <= 1.0:
-        raise fail(GraphcValueError, "E213", f"a dropout rate lies between 0 and 1, got {rate}")
-    return float(rate)
+class Masking(Layer):
+    """Leaves out the steps whose features all equal ``mask_value``: they are set to 0, and masked for what follows."""
 
+    supports_masking = True
 
-def dropout_mask(x: Tensor, rate: float, shape: Sequence[Dim], seed: int | None = None) -> Tensor:
-    """1 / (1 - rate) where elements are kept, else 0, in the dtype of ``x``.
+    def __init__(self, mask_value: float = 0.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.mask_value = mask_value
 
-    Ones where the entry point does not train.
-    """
-    kept = random_bernoulli(tuple(shape), 1.0 - rate, seed=seed)
-    scale = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
-    return where(training_of(x), kept.astype(x.dtype) * scale, 1)
+    def _kept(self, x: Tensor) -> Tensor:
+        return any_of(not_equal(x, self.mask_value), axis=-1, keepdims=True)
 
+    def call(self, x: Tensor) -> Tensor:
+        """The steps that count, zeros for the others."""
+        return where(self._kept(x), x, 0)
 
-def dropout(x: Tensor, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None) -> Tensor:
-    """See :class:`Dropout`."""
-    if rate == 0.0:
-        return x
-    given = x.shape if noise_shape is None else noise_shape
-    if len(given) != x.ndim:
-        raise fail(GraphcValueError, "E211", f"noise_shape {noise_shape} does not fit the shape {x.shape}", None, x)
-    shape = tuple(size if dim is None else dim for dim, size in zip(given, x.shape, strict=True))
-    kept = random_bernoulli(shape, 1.0 - rate, seed=seed)
-    scaled = x * (1.0 / (1.0 - rate)) if rate < 1.0 else x
-    return where(training_of(x), where(kept, scaled, 0), x)
+    def compute_mask(self, x: Tensor, mask: Any) -> Tensor:
+        """True for the steps that count."""
+        return squeeze(self._kept(x), -1)
 
 
 class Embedding(Layer):
@@ -169,8 +224,11 @@ class Embedding(Layer):
         input_dim: number of rows; an index outside [0, input_dim) is an error of the call.
         output_dim: size of a row.
         embeddings_initializer: of ``<name>/embeddings``.
+        embeddings_regularizer: a penalty on the table.
+        mask_zero: True masks the steps with index 0 for the layers that follow.
+        weights: the table's initial value, alone or in a list.
         input_length: accepted as in older Keras, not needed.
-        options: ``name``, ``trainable``, ``dtype``.
+        options: as in :class:`Layer`.
     """
 
     def __init__(
@@ -178,19 +236,41 @@ class Embedding(Layer):
         input_dim: int,
         output_dim: int,
         embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
         input_length: int | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(embeddings_constraint=embeddings_constraint, **options)
         self.input_dim = checked_size(input_dim, "input_dim", minimum=1)
         self.output_dim = checked_size(output_dim, "output_dim", minimum=1)
+        if weights is not None:
+            table = np.asarray(weights[0] if isinstance(weights, (list, tuple)) else weights)
+            if table.shape != (self.input_dim, self.output_dim):
+                message = f"the table must have shape {(self.input_dim, self.output_dim)}, got {table.shape}"
+                raise fail(GraphcValueError, "E211", message)
+            embeddings_initializer = Constant(value=table)
         self.embeddings_initializer = initializer_of(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.mask_zero = mask_zero
+        self.supports_masking = mask_zero
         self.input_length = input_length
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The table."""
-        self.embeddings = self.add_weight("embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer)
+        self.embeddings = self.add_weight(
+            "embeddings",
+            (self.input_dim, self.output_dim),
+            self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer,
+        )
 
     def call(self, x: Tensor) -> Tensor:
         """A row for each index, along a new last axis."""
         return take(self.embeddings, x if x.dtype.is_integer else x.astype("int64"), axis=0)
+
+    def compute_mask(self, x: Tensor, mask: Any) -> Tensor | None:
+        """True where the index is not 0, for ``mask_zero``."""
+        return not_equal(x, 0) if self.mask_zero else None

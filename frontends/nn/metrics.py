@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.errors import GraphcValueError
-from graphc.frontends.dsl.movement import squeeze
-from graphc.frontends.dsl.reductions import argmax, mean
+from graphc.frontends.dsl.elementwise import sqrt
+from graphc.frontends.dsl.indexing import take_along_axis
+from graphc.frontends.dsl.movement import expand_dims, squeeze
+from graphc.frontends.dsl.reductions import argmax, mean, sum
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
+from graphc.frontends.nn.losses import mean_squared_error
 
 
 def _share(hits: Tensor) -> Tensor:
@@ -54,3 +57,27 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
     if truth.ndim == prediction.ndim and truth.shape[-1] != 1:
         return categorical_accuracy(truth, prediction)
     return sparse_categorical_accuracy(truth, prediction)
+
+
+def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
+    """The share of samples for which fewer than ``k`` scores are larger than that at the integer target."""
+    common_builder((y_true, y_pred))
+    prediction, target = as_tensor(y_pred), as_tensor(y_true)
+    if target.ndim == prediction.ndim and target.shape[-1] == 1:
+        target = squeeze(target, -1)
+    if target.shape != prediction.shape[:-1]:
+        message = f"targets of shape {target.shape} do not fit predictions of shape {prediction.shape}"
+        raise fail(GraphcValueError, "E211", message, None, target, prediction)
+    score = take_along_axis(prediction, expand_dims(target.astype("int64"), -1), -1)
+    return _share(sum((prediction > score).astype("int64"), axis=-1) < k)
+
+
+def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
+    """As :func:`sparse_top_k_categorical_accuracy`, for one-hot targets."""
+    common_builder((y_true, y_pred))
+    return sparse_top_k_categorical_accuracy(argmax(y_true, axis=-1), y_pred, k)
+
+
+def root_mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
+    """The root of the mean squared error; over several batches, the mean of the batches' roots."""
+    return sqrt(mean_squared_error(y_true, y_pred))

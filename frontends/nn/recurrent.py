@@ -14,7 +14,7 @@ from graphc.frontends.dsl.linalg import matmul
 from graphc.frontends.dsl.movement import index_axis, slice_axis, stack
 from graphc.frontends.dsl.tensor import MAXIMUM_STEPS, Tensor, apply, as_tensor, fail
 from graphc.frontends.nn import activations
-from graphc.frontends.nn.core import checked_rate, dropout_mask
+from graphc.frontends.nn.regularization import checked_rate, dropout_mask
 from graphc.frontends.nn.initializers import BlockConstant
 from graphc.frontends.nn.layer import Layer, initializer_of, last_dim
 from graphc.ir.dim import Dim

@@ -42,7 +42,9 @@ class Fold(Pass):
             if operand.op is not constant:
                 return None
         if (
-            node.op.kind not in _FOLDED_KINDS
+            # (A broadcast costs nothing as an op, and memory as a constant.)
+            node.op.name == "broadcast_to"
+            or node.op.kind not in _FOLDED_KINDS
             or not inputs
             or not isinstance(node.type, TensorType)
             or not node.type.is_static

@@ -68,8 +68,8 @@ def _cluster_lines(picture: Picture) -> Iterator[str]:
     """Clusters inside each other with their boxes; an explicit stack, for scopes nest as deep as a user's names do."""
     children: dict[int | None, list[int]] = {}
     members: dict[int | None, list[Box]] = {}
-    for number, cluster in enumerate(picture.clusters):
-        children.setdefault(cluster.parent, []).append(number)
+    for position, cluster in enumerate(picture.clusters):
+        children.setdefault(cluster.parent, []).append(position)
     for box in picture.boxes:
         members.setdefault(box.cluster, []).append(box)
     stack: list[tuple[int | None, bool]] = [(None, False)]

@@ -55,8 +55,8 @@ def equations(model: Module | Graph, entry: str | None = None, *, limit: int = L
     """The formulas of an entry point, and of its gradient.
 
     A graph that differentiates already is shown as it is.  Otherwise the first floating-point scalar among the outputs
-    is differentiated with respect to the trainable parameters (the floating-point inputs where there are none); without a
-    scalar, every floating-point output gets a cotangent, written with a bar.
+    is differentiated with respect to the trainable parameters (the floating-point inputs where there are none); without
+    a scalar, every floating-point output gets a cotangent, written with a bar.
 
     Raises:
         GraphcValueError: E136, the graph is too large, or it has loops.

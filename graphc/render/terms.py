@@ -1,8 +1,8 @@
 """Formulas with tensors in them: the few notations that sympy lacks, printed as LaTeX and as MathML.
 
 A *term* is a sympy expression with a notation and arguments: elementwise product and power, transposition, a named
-function, a derivative on a left-hand side.  Products, sums and scalars are sympy's own.  sympy is imported when the first
-term is made.
+function, a derivative on a left-hand side.  Products, sums and scalars are sympy's own.  sympy is imported when the
+first term is made.
 """
 
 from __future__ import annotations

@@ -1,0 +1,136 @@
+"""Compiled entry points for whatever batch sizes come, all over one set of state variables."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc import driver
+from graphc.errors import GraphcValueError
+from graphc.frontends.nn.training.data import Array, converted
+from graphc.ir.dim import Dim, Poly, substitute
+from graphc.ir.graph import Graph, Module
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to compile for.
+
+    Attributes:
+        backend: as in :func:`graphc.compile`.
+        threads: native threads a call may use.
+        fast_math: as in :func:`graphc.compile`.
+    """
+
+    backend: str = "llvm"
+    threads: int = 1
+    fast_math: bool = False
+
+
+class Engine:
+    """Runs the entry points of a module whose batch is a symbolic dimension.
+
+    Shapes are static in compiled code, so an entry point is compiled once for each size that comes, when it comes.  All
+    of them read and write the same arrays.
+
+    Attributes:
+        module: the entry points.
+        values: the state variables by name, as live arrays.
+    """
+
+    def __init__(self, module: Module, target: Target, seed: int, values: Mapping[str, Array]) -> None:
+        """Begin with ``values``; state variables that have none there start as ``seed`` says."""
+        self.module = module
+        self.values: MutableMapping[str, Array] = {}
+        for name, state in module.states.items():
+            given = values.get(name)
+            self.values[name] = state.initial_value(seed) if given is None else _checked(name, given, state.type)
+        self._target, self._seed = target, seed
+        self._compiled: dict[tuple[Any, ...], driver.CompiledModel] = {}
+        self._lock = threading.RLock()
+
+    def call(self, entry: str, arrays: Sequence[Array]) -> dict[str, Array]:
+        """The outputs of an entry point by name; the arrays are converted to the dtypes it takes."""
+        graph = self.module.entry(entry)
+        given = []
+        for node, array in zip(graph.inputs, arrays, strict=True):
+            given.append(converted(array, np.dtype(node.dtype.storage), f"{entry}: {node.attrs['name']}"))
+        dims = _solve(graph, given)
+        with self._lock:
+            compiled = self.compiled((entry,), dims)
+            made = getattr(compiled, entry)(*given)
+        return made if isinstance(made, dict) else {graph.outputs[0][0]: made}
+
+    def compiled(self, entries: Sequence[str], dims: Mapping[str, int]) -> driver.CompiledModel:
+        """Some entry points for the given sizes, compiled on first use."""
+        key = (*entries, *sorted(dims.items()))
+        found = self._compiled.get(key)
+        if found is not None:
+            return found
+        first = next(iter(self._compiled.values()), None)
+        module = Module(
+            self.module.name,
+            {name: self.module.entry(name) for name in entries},
+            tuple(self.module.states.values()),
+        )
+        made = driver.compile(
+            module,
+            self._target.backend,
+            dims=dims,
+            seed=self._seed,
+            threads=self._target.threads,
+            fast_math=self._target.fast_math,
+            states_of=first,
+        )
+        if first is None:
+            for name, value in self.values.items():
+                np.copyto(made.parameters[name], value)
+            self.values = made.parameters
+        self._compiled[key] = made
+        return made
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all states to a safetensors file, whole or not at all."""
+        with self._lock:
+            driver.save_states(path, self.module, self.values)
+
+
+def read_states(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Every tensor of a safetensors file."""
+    return driver.read_states(path)
+
+
+def _checked(name: str, value: Array, type_: Any) -> Array:
+    if value.shape != type_.static_shape or value.dtype != type_.dtype.storage:
+        message = f"{name!r} must be {type_!r}, got {value.dtype}{list(value.shape)}"
+        raise GraphcValueError("E566", message, hint="these weights are of another model")
+    return np.array(value, order="C", copy=True)
+
+
+def _solve(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
+    """The sizes of the symbolic dimensions in the inputs of ``graph``.
+
+    Raises:
+        GraphcValueError: shapes that do not fit the inputs, or one another (E449).
+    """
+    dims: dict[str, int] = {}
+    for node, array in zip(graph.inputs, arrays, strict=True):
+        if array.ndim != node.rank:
+            raise _misfit(graph, node.attrs["name"], node.shape, array)
+        for dim, size in zip(node.shape, array.shape, strict=True):
+            if isinstance(dim, Poly) and str(dim).isidentifier():
+                dims.setdefault(str(dim), size)
+    for node, array in zip(graph.inputs, arrays, strict=True):
+        if tuple(substitute(dim, dims) for dim in node.shape) != array.shape:
+            raise _misfit(graph, node.attrs["name"], node.shape, array)
+    return dims
+
+
+def _misfit(graph: Graph, name: str, shape: Sequence[Dim], array: Array) -> GraphcValueError:
+    wanted = ", ".join(map(str, shape))
+    return GraphcValueError("E449", f"{graph.name}: {name} must have shape ({wanted}), got {array.shape}")
