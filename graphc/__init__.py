@@ -204,11 +204,6 @@ _LAZY: dict[str, str] = {
     # compiling and loading
     "compile": _DRIVER,
     "load": _DRIVER,
-    # imports from elsewhere
-    "from_keras": "graphc.frontends.keras",
-    "from_onnx": "graphc.frontends.onnx",
-    "from_sympy": "graphc.frontends.sympy",
-    "from_torch": "graphc.frontends.torch",
     # errors
     "GraphcError": _ERRORS,
     "GraphcImportError": _ERRORS,

@@ -40,7 +40,9 @@ _GUARD = 64
 _GARBAGE = 0xA5
 
 
-def run(backend: str, module: Module, entry: str, inputs: Sequence[Array], states: Mapping[str, Array] | None = None) -> Result:
+def run(
+    backend: str, module: Module, entry: str, inputs: Sequence[Array], states: Mapping[str, Array] | None = None
+) -> Result:
     """Compile ``module`` with a backend and call one entry point."""
     return compiled(backend, module)(entry, inputs, states)
 
@@ -52,7 +54,10 @@ def compiled(backend: str, module: Module) -> Runner:
 
 def with_passes(module: Module, *, only: Sequence[str] | None = None, disable: Sequence[str] = ()) -> Module:
     """The module after the pipeline, verified after each pass."""
-    return Module(module.name, {name: run_pipeline(g, only=only, disable=disable, check=True) for name, g in module.entries.items()})
+    return Module(
+        module.name,
+        {name: run_pipeline(g, only=only, disable=disable, check=True) for name, g in module.entries.items()},
+    )
 
 
 def without_training(graph: Graph) -> Graph:
@@ -76,7 +81,9 @@ def _reference(module: Module) -> Runner:
 
 def program_of(module: Module) -> Program:
     """The verified program of a module."""
-    small = Module(module.name, {name: Decompose().run(without_training(graph)) for name, graph in module.entries.items()})
+    small = Module(
+        module.name, {name: Decompose().run(without_training(graph)) for name, graph in module.entries.items()}
+    )
     program = lower_module(small)
     verify_program(program)
     return program
@@ -105,7 +112,9 @@ def _numpy(module: Module) -> Runner:
             assert before.tobytes() == after.tobytes(), f"{entry} wrote into an input"
         names = [name for name, _ in graph.outputs]
         outputs = dict(made) if len(names) > 1 else {names[0]: made} if names else {}
-        return outputs, {variable.attrs["state"].name: parameters[variable.attrs["state"].name] for variable, _ in graph.updates}
+        return outputs, {
+            variable.attrs["state"].name: parameters[variable.attrs["state"].name] for variable, _ in graph.updates
+        }
 
     return call
 
@@ -162,7 +171,12 @@ def _llvm(module: Module) -> Runner:
 
 
 def _call_native(
-    program: Program, function: Any, arena_bytes: int, entry_name: str, inputs: Sequence[Array], states: Mapping[str, Array] | None
+    program: Program,
+    function: Any,
+    arena_bytes: int,
+    entry_name: str,
+    inputs: Sequence[Array],
+    states: Mapping[str, Array] | None,
 ) -> Result:
     entry = program.entries[entry_name]
     all_states = program.module.states
@@ -173,7 +187,10 @@ def _call_native(
     error = (ctypes.c_int64 * 4)()
     before = [argument.bytes.copy() for argument in arguments]
     held = [block.bytes.copy() for block in memory]
-    tables = [(ctypes.c_void_p * max(len(blocks), 1))(*(block.address for block in blocks)) for blocks in (arguments, results, memory)]
+    tables = [
+        (ctypes.c_void_p * max(len(blocks), 1))(*(block.address for block in blocks))
+        for blocks in (arguments, results, memory)
+    ]
     status = function(*tables, ctypes.c_void_p(arena.address), error)
     for blocks, what in ((arguments, "an input"), (results, "an output"), (memory, "a state"), ([arena], "the arena")):
         for block in blocks:
@@ -183,12 +200,25 @@ def _call_native(
     if status:
         for block, old in zip(memory, held, strict=True):
             assert (block.bytes == old).all(), f"{entry_name} failed and has changed a state"
-        raise GraphcIndexError("E456", f"check {error[0]}: index {error[2]} at position {error[1]} is not in [0, {error[3]})")
+        raise GraphcIndexError(
+            "E456", f"check {error[0]}: index {error[2]} at position {error[1]} is not in [0, {error[3]})"
+        )
     outputs = {name: block.array(type_) for (name, type_), block in zip(entry.outputs.items(), results, strict=True)}
-    updated = {s.name: block.array(s.type) for s, block in zip(all_states.values(), memory, strict=True) if s.name in entry.updated}
+    updated = {
+        s.name: block.array(s.type)
+        for s, block in zip(all_states.values(), memory, strict=True)
+        if s.name in entry.updated
+    }
     for s, block, old in zip(all_states.values(), memory, held, strict=True):
-        assert s.name in entry.updated or (block.bytes == old).all(), f"{entry_name} changed {s.name!r}, which it does not update"
+        assert s.name in entry.updated or (block.bytes == old).all(), (
+            f"{entry_name} changed {s.name!r}, which it does not update"
+        )
     return outputs, updated
 
 
-_COMPILERS: Mapping[str, Callable[[Module], Runner]] = {"reference": _reference, "kernel": _kernel, "numpy": _numpy, "llvm": _llvm}
+_COMPILERS: Mapping[str, Callable[[Module], Runner]] = {
+    "reference": _reference,
+    "kernel": _kernel,
+    "numpy": _numpy,
+    "llvm": _llvm,
+}

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import graphc.ops  # noqa: F401  (fills the registry)
 import numpy as np
+
+import graphc.ops  # noqa: F401  (fills the registry)
 from graphc.autodiff.reverse import gradient
 from graphc.errors import GraphcError
 from graphc.ir.builder import Builder
@@ -19,9 +20,23 @@ from graphc.ir.graph import Graph
 from graphc.ir.interp import evaluate, evaluate_node
 from graphc.ir.node import Node
 from graphc.ir.state import State
-from graphc.ir.types import DType, bfloat16, bool_, float16, float32, float64, from_carrier, int8, int32, int64, round_to, tensor_type, to_carrier, uint8
+from graphc.ir.types import (
+    DType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    from_carrier,
+    int8,
+    int32,
+    int64,
+    round_to,
+    tensor_type,
+    to_carrier,
+    uint8,
+)
 from graphc.ir.verify import verify
-
 from tests.optable import Array
 from tests.random_ops import PROPOSALS
 from tests.shadow import allowed_errors, disagreement, shadow_result
@@ -114,7 +129,9 @@ class GraphMaker:
     def is_moderate(self, node: Node) -> bool:
         """Finite and not large, as far as floats go."""
         value = self.values[node]
-        return not node.dtype.is_float or bool(np.all(np.isfinite(value)) and np.max(np.abs(value), initial=0.0) <= LARGEST)
+        return not node.dtype.is_float or bool(
+            np.all(np.isfinite(value)) and np.max(np.abs(value), initial=0.0) <= LARGEST
+        )
 
     def add(self, node: Node) -> bool:
         """Take a node into the pool if its value is moderate."""
@@ -204,7 +221,11 @@ def _finished(m: GraphMaker) -> tuple[Graph, list[Array]] | None:
         gradients = gradient(m.b, total, wrt)
         outputs += [("total", total), *((f"g{k}", node) for k, node in enumerate(gradients))]
         table = dict(zip(wrt, gradients, strict=True))
-        updates = [(s, m.b.op("subtract", s, m.b.op("multiply", m.b.constant(0.125, s.dtype), table[s]))) for s in m.states if s in table]
+        updates = [
+            (s, m.b.op("subtract", s, m.b.op("multiply", m.b.constant(0.125, s.dtype), table[s])))
+            for s in m.states
+            if s in table
+        ]
     graph = Graph.make("random", m.inputs, outputs, updates, builder=m.b)
     return (graph, m.arrays) if 20 <= len(graph) <= 200 and is_fit(graph, m.arrays) else None
 
@@ -275,7 +296,10 @@ def _loop_attempt(rng: np.random.Generator) -> tuple[Graph, list[Array]] | None:
     outputs = [("loss", total), ("result", result), *((f"g{k}", node) for k, node in enumerate(gradients))]
     updates = []
     if rng.random() < 0.5:
-        updates = [(s, m.b.op("subtract", s, m.b.op("multiply", m.b.constant(0.0625, element), g))) for s, g in zip(m.states, gradients, strict=False)]
+        updates = [
+            (s, m.b.op("subtract", s, m.b.op("multiply", m.b.constant(0.0625, element), g)))
+            for s, g in zip(m.states, gradients, strict=False)
+        ]
     graph = Graph.make("loops", m.inputs, outputs, updates, builder=m.b)
     return (graph, m.arrays) if is_fit(graph, m.arrays) else None
 
@@ -288,7 +312,15 @@ def _random_cell(m: GraphMaker, element: DType) -> Cell:
     step.
     """
     b = m.b
-    instructions = [(m.one_of(("add", "multiply", "subtract", "gate", "gate", "mix", "product")), m.number(0, 99), m.number(0, 99), m.one_of(_GATES)) for _ in range(m.number(2, 7))]
+    instructions = [
+        (
+            m.one_of(("add", "multiply", "subtract", "gate", "gate", "mix", "product")),
+            m.number(0, 99),
+            m.number(0, 99),
+            m.one_of(_GATES),
+        )
+        for _ in range(m.number(2, 7))
+    ]
     uses_step_product = m.rng.random() < 0.9
 
     def cell(row: Node, parameters: Sequence[Node], carries: Sequence[Node]) -> list[Node]:

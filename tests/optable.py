@@ -157,17 +157,23 @@ class Cell:
             return [None] * len(outputs)
         graph = self.at(float64)
         wide = [to_carrier(a, type_.dtype) for a, type_ in zip(self.arrays, self.types, strict=True)]
-        exact = [a.astype(np.float64) if o.dtype is None and self.dtype.is_float else a for a, o in zip(wide, self.row.operands, strict=True)]
+        exact = [
+            a.astype(np.float64) if o.dtype is None and self.dtype.is_float else a
+            for a, o in zip(wide, self.row.operands, strict=True)
+        ]
         value = list(evaluate(graph, exact)[0].values())
         rng = np.random.default_rng(len(self.name))
         total = [np.zeros(v.shape) for v in value]
         for _ in range(_PERTURBATIONS):
             moved = [
-                a + rng.choice((-1.0, 1.0), a.shape) * EPSILON[self.dtype] * np.abs(a) if a.dtype == np.float64 else a for a in exact
+                a + rng.choice((-1.0, 1.0), a.shape) * EPSILON[self.dtype] * np.abs(a) if a.dtype == np.float64 else a
+                for a in exact
             ]
             for position, there in enumerate(evaluate(graph, moved)[0].values()):
                 with np.errstate(all="ignore"):
-                    total[position] += np.nan_to_num(np.abs(there.astype(float) - value[position].astype(float)), nan=0.0, posinf=0.0)
+                    total[position] += np.nan_to_num(
+                        np.abs(there.astype(float) - value[position].astype(float)), nan=0.0, posinf=0.0
+                    )
         found: list[Array | None] = []
         for change, v, node in zip(total, value, outputs, strict=True):
             cap = CONDITION_CAP * np.maximum(1.0, np.nan_to_num(np.abs(v.astype(float)), posinf=0.0))
@@ -185,7 +191,9 @@ class Cell:
         return None
 
 
-def difference(got: Array, expected: Array, element: DType, condition: Array | None = None, *, bits: bool = False) -> str | None:
+def difference(
+    got: Array, expected: Array, element: DType, condition: Array | None = None, *, bits: bool = False
+) -> str | None:
     """In words, where two boundary arrays of ``element`` differ by more than they may."""
     if got.shape != expected.shape or got.dtype != expected.dtype:
         return f"{got.dtype}{got.shape} instead of {expected.dtype}{expected.shape}"
@@ -199,7 +207,9 @@ def difference(got: Array, expected: Array, element: DType, condition: Array | N
     else:
         left, right = left.astype(np.float64), right.astype(np.float64)
         with np.errstate(all="ignore"):
-            allowed = TOLERANCE[element] * (np.abs(right) + (0.0 if condition is None else condition)) + 2 * SMALLEST[element]
+            allowed = (
+                TOLERANCE[element] * (np.abs(right) + (0.0 if condition is None else condition)) + 2 * SMALLEST[element]
+            )
             close = np.abs(left - right) <= allowed
         same = (left == right) | (np.isnan(left) & np.isnan(right))
         wrong = ~(same | (close & np.isfinite(left) & np.isfinite(right)))
@@ -293,7 +303,12 @@ def specials(dtype: DType) -> Array:
         limits = np.iinfo(dtype.storage)
         picked = [limits.min, limits.min + 1, -2, -1, 0, 1, 2, 3, 7, limits.max - 1, limits.max]
         return np.asarray([n for n in picked if n >= limits.min], dtype=np.int64)
-    largest = {float16: 65504.0, bfloat16: 3.3895313892515355e38, float32: 3.4028234663852886e38, float64: 1.7976931348623157e308}[dtype]
+    largest = {
+        float16: 65504.0,
+        bfloat16: 3.3895313892515355e38,
+        float32: 3.4028234663852886e38,
+        float64: 1.7976931348623157e308,
+    }[dtype]
     normal = {float16: 2.0**-14, bfloat16: 2.0**-126, float32: 2.0**-126, float64: 2.0**-1022}[dtype]
     tiny = SMALLEST[dtype]
     halves = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 7.0]

@@ -12,8 +12,22 @@ from graphc.ir.types import ALL_DTYPES, DType, bool_
 from tests.optable import Array, Operand, Row, Values, away_from_zero, between, choice, distinct, edge, specials
 
 UNARY_SHAPES = ((37,), (), (0, 3), (1,), (2, 1, 5))
-BINARY_SHAPES = (((3, 4), (3, 4)), ((37,), ()), ((3, 1), (1, 5)), ((2, 1, 3), (3,)), ((0, 3), (1, 3)), ((), ()), ((1,), (1, 1)))
-TERNARY_SHAPES = (((37,), (37,), (37,)), ((3, 1), (1, 4), ()), ((), (2, 3), (2, 3)), ((0,), (1,), ()), ((1, 1), (1,), (2, 1)))
+BINARY_SHAPES = (
+    ((3, 4), (3, 4)),
+    ((37,), ()),
+    ((3, 1), (1, 5)),
+    ((2, 1, 3), (3,)),
+    ((0, 3), (1, 3)),
+    ((), ()),
+    ((1,), (1, 1)),
+)
+TERNARY_SHAPES = (
+    ((37,), (37,), (37,)),
+    ((3, 1), (1, 4), ()),
+    ((), (2, 3), (2, 3)),
+    ((0,), (1,), ()),
+    ((1, 1), (1,), (2, 1)),
+)
 
 
 def _fractions(low: int, high: int) -> Values:
@@ -120,7 +134,8 @@ def _regular(op: OpDef) -> Iterator[Row]:
     for suffix, attrs in _attributes(op):
         for shapes in _shapes(op):
             operands = tuple(
-                Operand(shape, draw, _condition_type(op, position)) for position, (shape, draw) in enumerate(zip(shapes, values, strict=True))
+                Operand(shape, draw, _condition_type(op, position))
+                for position, (shape, draw) in enumerate(zip(shapes, values, strict=True))
             )
             label = "×".join(",".join(map(str, shape)) or "scalar" for shape in shapes) + suffix
             yield Row(op.name, label, operands, _dtypes(op), attrs)
@@ -153,13 +168,37 @@ def _edges(op: OpDef) -> Iterator[Row]:
 def _kinks() -> Iterator[Row]:
     """Ties where the derivative is a convention; see docs/DERIVATIVES.md."""
     for name in ("maximum", "minimum"):
-        yield Row(name, "ties", (Operand((9,), choice(-1, 0, 1)), Operand((9,), choice(-1, 0, 1))), _dtypes_of(name), smooth=False)
+        yield Row(
+            name,
+            "ties",
+            (Operand((9,), choice(-1, 0, 1)), Operand((9,), choice(-1, 0, 1))),
+            _dtypes_of(name),
+            smooth=False,
+        )
     for name in ("abs", "relu", "sign"):
         yield Row(name, "zeros", (Operand((7,), choice(-1, 0, 1)),), _dtypes_of(name), smooth=False)
     for name in sorted(_COMPARISONS):
-        yield Row(name, "ties", (Operand((40,), choice(-1, 0, 1)), Operand((40,), choice(-1, 0, 1))), _dtypes_of(name), smooth=False)
-    yield Row("select", "kept and dropped NaN", (Operand((16,), choice(0, 1), bool_), Operand((16,), edge), Operand((16,), edge)), ALL_DTYPES, smooth=False)
-    yield Row("equal", "different numbers", (Operand((4, 5), distinct), Operand((4, 5), distinct)), _dtypes_of("equal"), smooth=False)
+        yield Row(
+            name,
+            "ties",
+            (Operand((40,), choice(-1, 0, 1)), Operand((40,), choice(-1, 0, 1))),
+            _dtypes_of(name),
+            smooth=False,
+        )
+    yield Row(
+        "select",
+        "kept and dropped NaN",
+        (Operand((16,), choice(0, 1), bool_), Operand((16,), edge), Operand((16,), edge)),
+        ALL_DTYPES,
+        smooth=False,
+    )
+    yield Row(
+        "equal",
+        "different numbers",
+        (Operand((4, 5), distinct), Operand((4, 5), distinct)),
+        _dtypes_of("equal"),
+        smooth=False,
+    )
 
 
 def _dtypes_of(name: str) -> tuple[DType, ...]:

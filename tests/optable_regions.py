@@ -53,13 +53,23 @@ def _state(b: Builder, operands: Sequence[Node], element: DType) -> list[Node]:
 
 def _sources() -> Iterator[Row]:
     for shape in ((3, 4), (), (0,), (1,)):
-        yield Row("input", str(shape), (Operand(shape, edge),), ALL_DTYPES, build=lambda b, operands, element: operands, smooth=False, moves=True)
+        yield Row(
+            "input",
+            str(shape),
+            (Operand(shape, edge),),
+            ALL_DTYPES,
+            build=lambda b, operands, element: operands,
+            smooth=False,
+            moves=True,
+        )
     yield Row("constant", "arrays", (), ALL_DTYPES, build=_constant, smooth=False, moves=True)
     yield Row("state", "variables", (), ALL_DTYPES, build=_state, smooth=False, moves=True)
     yield Row("training", "scalar", (), (bool_,), build=lambda b, operands, element: [b.op("training")], smooth=False)
     for shape, axis in (((7,), 0), ((3, 5), 0), ((3, 5), 1), ((0, 2), 1), ((300,), 0), ((1, 1), 1)):
 
-        def iota(b: Builder, operands: Sequence[Node], element: DType, shape: tuple[int, ...] = shape, axis: int = axis) -> list[Node]:
+        def iota(
+            b: Builder, operands: Sequence[Node], element: DType, shape: tuple[int, ...] = shape, axis: int = axis
+        ) -> list[Node]:
             return [b.op("iota", shape=shape, axis=axis, dtype=element)]
 
         yield Row("iota", f"{shape} along {axis}", (), NUMERIC, build=iota, smooth=False)
@@ -71,17 +81,33 @@ def _random() -> Iterator[Row]:
     for number, key in enumerate(keys):
         for shape in ((), (5,), (3, 7), (0, 2), (130,)):
 
-            def draw(b: Builder, operands: Sequence[Node], element: DType, shape: tuple[int, ...] = shape, stream: int = number * (2**31 - 1)) -> list[Node]:
+            def draw(
+                b: Builder,
+                operands: Sequence[Node],
+                element: DType,
+                shape: tuple[int, ...] = shape,
+                stream: int = number * (2**31 - 1),
+            ) -> list[Node]:
                 return [b.op("random_uniform", operands[0], shape=shape, stream=stream, dtype=element)]
 
             held = Operand((2,), lambda rng, shape, dtype, key=key: np.asarray(key, np.int64), int64)
-            yield Row("random_uniform", f"{shape} key {number}", (held,), (float32, float64), build=draw, smooth=False, moves=True)
+            yield Row(
+                "random_uniform",
+                f"{shape} key {number}",
+                (held,),
+                (float32, float64),
+                build=draw,
+                smooth=False,
+                moves=True,
+            )
 
 
 # -- regions -----------------------------------------------------------------------------------------------------------
 
 
-def region(types: Sequence[tuple[DType, tuple[int, ...]]], make: Callable[..., Sequence[Node]], name: str = "body") -> Graph:
+def region(
+    types: Sequence[tuple[DType, tuple[int, ...]]], make: Callable[..., Sequence[Node]], name: str = "body"
+) -> Graph:
     """A closed graph over inputs of ``types``; ``make(b, *inputs)`` gives its outputs."""
     b = Builder()
     inputs = [b.input(f"p{k}", tensor_type(*type_)) for k, type_ in enumerate(types)]
@@ -102,7 +128,9 @@ def running_body(element: DType, width: int) -> Graph:
 def _loop(trips: int, axis: int, start: int, step: int) -> Callable[[Builder, Sequence[Node], DType], list[Node]]:
     def build(b: Builder, operands: Sequence[Node], element: DType) -> list[Node]:
         carry, count, w, xs = operands
-        return make_loop(b, trips, running_body(element, carry.shape[0]), [carry, count], [w], [xs], [(axis, start, step)])
+        return make_loop(
+            b, trips, running_body(element, carry.shape[0]), [carry, count], [w], [xs], [(axis, start, step)]
+        )
 
     return build
 
@@ -116,7 +144,9 @@ def _nested(b: Builder, operands: Sequence[Node], element: DType) -> list[Node]:
         "inner",
     )
     outer = region(
-        [(int64, ()), (element, ()), (element, (4,))], lambda b, t, c, row: [made := make_loop(b, 4, inner, [c], [], [row], [(0, 0, 1)])[0], made], "outer"
+        [(int64, ()), (element, ()), (element, (4,))],
+        lambda b, t, c, row: [made := make_loop(b, 4, inner, [c], [], [row], [(0, 0, 1)])[0], made],
+        "outer",
     )
     return make_loop(b, 3, outer, [carry], [], [xs], [(0, 0, 1)])
 
@@ -137,7 +167,12 @@ def _loops() -> Iterator[Row]:
         ("no step", 0, 0, 0, 1, (5, 3)),
         ("long", 40, 0, 0, 1, (41, 3)),
     ):
-        operands = (Operand((3,), _SMALL), Operand((), between(0, 5), int64), Operand((3,), _SMALL), Operand(shape, _SMALL))
+        operands = (
+            Operand((3,), _SMALL),
+            Operand((), between(0, 5), int64),
+            Operand((3,), _SMALL),
+            Operand(shape, _SMALL),
+        )
         for op in ("loop", "result"):
             yield Row(op, label, operands, NUMERIC, build=_loop(trips, axis, start, step))
     yield Row("loop", "nested", (Operand((), _SMALL), Operand((3, 4), _SMALL)), NUMERIC, build=_nested)
@@ -169,12 +204,22 @@ def _custom(b: Builder, operands: Sequence[Node], element: DType) -> list[Node]:
         return [b.op("multiply", g, b.op("multiply", b.op("add", x, x), y)), b.op("multiply", g, b.op("square", x))]
 
     def push(b: Builder, x: Node, y: Node, out: Node, tx: Node, ty: Node) -> list[Node]:
-        return [b.op("add", b.op("multiply", tx, b.op("multiply", b.op("add", x, x), y)), b.op("multiply", ty, b.op("square", x)))]
+        return [
+            b.op(
+                "add",
+                b.op("multiply", tx, b.op("multiply", b.op("add", x, x), y)),
+                b.op("multiply", ty, b.op("square", x)),
+            )
+        ]
 
     backward = region([(element, shape)] * 4, back, "backward")
     backward = Graph.make("backward", backward.inputs, [(str(k), node) for k, node in enumerate(backward.output_nodes)])
     tangent = region([(element, shape)] * 5, push, "tangent")
-    return [b.make("custom_gradient", operands, {"name": "cubic", "forward": forward, "backward": backward, "tangent": tangent})]
+    return [
+        b.make(
+            "custom_gradient", operands, {"name": "cubic", "forward": forward, "backward": backward, "tangent": tangent}
+        )
+    ]
 
 
 def rows() -> Iterator[Row]:
@@ -182,7 +227,11 @@ def rows() -> Iterator[Row]:
     yield from _sources()
     yield from _random()
     yield from _loops()
-    yield Row("fused", "pointwise, reduced, several results", (Operand((4, 3), _SMALL), Operand((3,), _SMALL)), NUMERIC, build=_fused)
+    yield Row(
+        "fused",
+        "pointwise, reduced, several results",
+        (Operand((4, 3), _SMALL), Operand((3,), _SMALL)),
+        NUMERIC,
+        build=_fused,
+    )
     yield Row("custom_gradient", "cubic", (Operand((2, 3), _SMALL), Operand((2, 3), _SMALL)), NUMERIC, build=_custom)
-
-

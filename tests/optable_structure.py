@@ -62,7 +62,12 @@ def _movement() -> Iterator[Row]:
         ([(1, 1)], {"shape": (1, 1, 7)}),
     )
     yield from _moving(
-        "flip", ([(3, 4)], {"axes": (0, 1)}), ([(2, 3, 5)], {"axes": (1,)}), ([(0, 2)], {"axes": (1,)}), ([(1,)], {"axes": (0,)}), ([()], {"axes": ()})
+        "flip",
+        ([(3, 4)], {"axes": (0, 1)}),
+        ([(2, 3, 5)], {"axes": (1,)}),
+        ([(0, 2)], {"axes": (1,)}),
+        ([(1,)], {"axes": (0,)}),
+        ([()], {"axes": ()}),
     )
     yield from _moving(
         "slice",
@@ -74,7 +79,11 @@ def _movement() -> Iterator[Row]:
         ([()], {"starts": (), "stops": (), "steps": ()}),
     )
     yield from _moving(
-        "index", ([(4, 3)], {"axis": 0, "index": 2}), ([(2, 3, 5)], {"axis": 2, "index": 0}), ([(1,)], {"axis": 0, "index": 0}), ([(0, 3)], {"axis": 1, "index": 2})
+        "index",
+        ([(4, 3)], {"axis": 0, "index": 2}),
+        ([(2, 3, 5)], {"axis": 2, "index": 0}),
+        ([(1,)], {"axis": 0, "index": 0}),
+        ([(0, 3)], {"axis": 1, "index": 2}),
     )
     yield from _moving(
         "concat",
@@ -115,7 +124,17 @@ def _movement() -> Iterator[Row]:
 
 # -- reductions --------------------------------------------------------------------------------------------------------
 
-_REDUCED = (((3, 4, 5), (1,)), ((3, 4, 5), (0, 2)), ((3, 4, 5), (0, 1, 2)), ((6, 7), ()), ((), ()), ((1, 1), (0,)), ((0, 3), (1,)), ((5, 67), (1,)), ((67, 5), (0,)))
+_REDUCED = (
+    ((3, 4, 5), (1,)),
+    ((3, 4, 5), (0, 2)),
+    ((3, 4, 5), (0, 1, 2)),
+    ((6, 7), ()),
+    ((), ()),
+    ((1, 1), (0,)),
+    ((0, 3), (1,)),
+    ((5, 67), (1,)),
+    ((67, 5), (0,)),
+)
 _OF_NOTHING = (((3, 0), (1,)), ((0, 0), (0,)), ((0,), (0,)))
 
 
@@ -141,28 +160,62 @@ def _reductions() -> Iterator[Row]:
                 label = f"{shape} over {axes}{' kept' if keepdims else ''}"
                 yield Row(op, label, (Operand(shape, draw),), dtypes, {"axes": axes, "keepdims": keepdims})
     for op in ("sum", "prod"):
-        yield Row(op, "wrapping", (Operand((40,), _WRAPPING),), INTEGERS, {"axes": (0,), "keepdims": False}, smooth=False)
+        yield Row(
+            op, "wrapping", (Operand((40,), _WRAPPING),), INTEGERS, {"axes": (0,), "keepdims": False}, smooth=False
+        )
         zeros = Operand((4, 5), choice(0, 0.5, 2))
         yield Row(op, "zeros", (zeros,), NUMERIC, {"axes": (1,), "keepdims": False}, smooth=False)
     for op in ("max", "min"):
         for number, draw in enumerate((edge, choice(-1, 0, 1))):
             operand = Operand((9, 13), draw)
-            yield Row(op, ("special values", "ties")[number], (operand,), NUMERIC, {"axes": (1,), "keepdims": False}, smooth=False)
-    yield Row("sum", "special values", (Operand((2, 2), given([[np.inf, 1.0], [np.nan, -np.inf]])),), FLOATS, {"axes": (1,), "keepdims": False}, smooth=False)
+            yield Row(
+                op,
+                ("special values", "ties")[number],
+                (operand,),
+                NUMERIC,
+                {"axes": (1,), "keepdims": False},
+                smooth=False,
+            )
+    yield Row(
+        "sum",
+        "special values",
+        (Operand((2, 2), given([[np.inf, 1.0], [np.nan, -np.inf]])),),
+        FLOATS,
+        {"axes": (1,), "keepdims": False},
+        smooth=False,
+    )
     for op in ("any", "all"):
         for number in (0, 1):
-            yield Row(op, f"only {bool(number)}", (Operand((3, 35), choice(number)),), (bool_,), {"axes": (1,), "keepdims": False})
+            yield Row(
+                op,
+                f"only {bool(number)}",
+                (Operand((3, 35), choice(number)),),
+                (bool_,),
+                {"axes": (1,), "keepdims": False},
+            )
     for op in ("argmax", "argmin"):
         for shape, axis in (((3, 4), 0), ((3, 4), 1), ((67,), 0), ((2, 1, 3), 1), ((0, 3), 1)):
             for keepdims in (False, True):
                 attrs = {"axes": (axis,), "keepdims": keepdims}
-                yield Row(op, f"{shape} along {axis}{' kept' if keepdims else ''}", (Operand(shape, distinct),), NUMERIC, attrs)
+                yield Row(
+                    op,
+                    f"{shape} along {axis}{' kept' if keepdims else ''}",
+                    (Operand(shape, distinct),),
+                    NUMERIC,
+                    attrs,
+                )
         for label, draw in (("special values", edge), ("ties", choice(-1, 0, 1))):
             yield Row(op, label, (Operand((9, 21), draw),), NUMERIC, {"axes": (1,), "keepdims": False}, smooth=False)
     for shape, axis in (((4, 5), 0), ((4, 5), 1), ((2, 3, 4), 1), ((70,), 0), ((1,), 0), ((0, 2), 0), ((2, 0), 0)):
         for reverse in (False, True):
             attrs = {"axis": axis, "reverse": reverse}
-            yield Row("cumsum", f"{shape} along {axis}{' reversed' if reverse else ''}", (Operand(shape, _SMALL),), NUMERIC, attrs)
+            yield Row(
+                "cumsum",
+                f"{shape} along {axis}{' reversed' if reverse else ''}",
+                (Operand(shape, _SMALL),),
+                NUMERIC,
+                attrs,
+            )
     yield Row("cumsum", "wrapping", (Operand((40,), _WRAPPING),), INTEGERS, {"axis": 0, "reverse": False})
 
 
@@ -199,14 +252,24 @@ def _contractions() -> Iterator[Row]:
     )
     for subscripts, left, right in sums:
         attrs = {"subscripts": subscripts}
-        yield Row("einsum", f"{subscripts} {left} {right}", (Operand(left, _SMALL), Operand(right, _SMALL)), NUMERIC, attrs)
+        yield Row(
+            "einsum", f"{subscripts} {left} {right}", (Operand(left, _SMALL), Operand(right, _SMALL)), NUMERIC, attrs
+        )
 
 
 # -- indexing ----------------------------------------------------------------------------------------------------------
 
 
 def _indexing() -> Iterator[Row]:
-    for shape, at, axis in (((5, 3), (4,), 0), ((5, 3), (2, 2), 1), ((6,), (), 0), ((2, 5, 3), (7,), 1), ((4, 3), (0,), 0), ((3, 0), (2,), 0), ((1,), (3,), 0)):
+    for shape, at, axis in (
+        ((5, 3), (4,), 0),
+        ((5, 3), (2, 2), 1),
+        ((6,), (), 0),
+        ((2, 5, 3), (7,), 1),
+        ((4, 3), (0,), 0),
+        ((3, 0), (2,), 0),
+        ((1,), (3,), 0),
+    ):
         taken = (*shape[:axis], *at, *shape[axis + 1 :])
         for index in (int8, int32, int64, uint8) if len(at) == 1 and shape == (5, 3) else (int64,):
             where = Operand(at, _positions(shape[axis]), index)
@@ -214,19 +277,41 @@ def _indexing() -> Iterator[Row]:
             attrs = {"axis": axis}
             yield Row("take", label, (Operand(shape, _SMALL), where), ALL_DTYPES, attrs, moves=True)
             yield Row("scatter_add", label, (Operand(shape, _SMALL), where, Operand(taken, _SMALL)), NUMERIC, attrs)
-    for shape, axis, count in (((5, 3), 0, 4), ((5, 3), 1, 6), ((4,), 0, 1), ((2, 3, 4), 1, 2), ((3, 2), 0, 0), ((0, 2), 1, 2)):
+    for shape, axis, count in (
+        ((5, 3), 0, 4),
+        ((5, 3), 1, 6),
+        ((4,), 0, 1),
+        ((2, 3, 4), 1, 2),
+        ((3, 2), 0, 0),
+        ((0, 2), 1, 2),
+    ):
         along = tuple(count if place == axis else dim for place, dim in enumerate(shape))
         where = Operand(along, _positions(shape[axis]), int32 if count == 4 else int64)
         label, attrs = f"{shape} {count} along {axis}", {"axis": axis}
         yield Row("take_along_axis", label, (Operand(shape, _SMALL), where), ALL_DTYPES, attrs, moves=True)
-        yield Row("scatter_add_along_axis", label, (Operand(shape, _SMALL), where, Operand(along, _SMALL)), NUMERIC, attrs)
+        yield Row(
+            "scatter_add_along_axis", label, (Operand(shape, _SMALL), where, Operand(along, _SMALL)), NUMERIC, attrs
+        )
     for descending in (False, True):
         for shape, axis in (((20,), 0), ((3, 7), 0), ((3, 7), 1), ((2, 5, 2), 1), ((0, 3), 1), ((3, 0), 1), ((1,), 0)):
             attrs = {"axis": axis, "descending": descending}
-            yield Row("argsort", f"{shape} along {axis}{' down' if descending else ''}", (Operand(shape, distinct),), ALL_DTYPES, attrs)
+            yield Row(
+                "argsort",
+                f"{shape} along {axis}{' down' if descending else ''}",
+                (Operand(shape, distinct),),
+                ALL_DTYPES,
+                attrs,
+            )
         for label, draw in (("special values", edge), ("ties", choice(-1, 0, 1))):
             attrs = {"axis": 1, "descending": descending}
-            yield Row("argsort", f"{label}{' down' if descending else ''}", (Operand((4, 33), draw),), ALL_DTYPES, attrs, smooth=False)
+            yield Row(
+                "argsort",
+                f"{label}{' down' if descending else ''}",
+                (Operand((4, 33), draw),),
+                ALL_DTYPES,
+                attrs,
+                smooth=False,
+            )
 
 
 # -- convolution and pooling -------------------------------------------------------------------------------------------
@@ -235,7 +320,9 @@ def _indexing() -> Iterator[Row]:
 def _convolutions() -> Iterator[Row]:
     none, one = (0, 0), (1, 1)
     # layout, data, kernel, strides, padding, dilation, groups
-    cases: tuple[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[Any, ...], tuple[int, ...], int], ...] = (
+    cases: tuple[
+        tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[Any, ...], tuple[int, ...], int], ...
+    ] = (
         ("NWC", (2, 7, 2), (3, 2, 3), (1,), ((1, 1),), (1,), 1),
         ("NCW", (2, 2, 7), (3, 2, 2), (2,), ((0, 1),), (2,), 1),
         ("NHWC", (1, 5, 6, 2), (2, 3, 2, 4), (1, 2), (one, none), (1, 1), 1),
@@ -261,11 +348,19 @@ def _convolutions() -> Iterator[Row]:
         given_shape = (*data[:-1], outer) if channels_last else (data[0], outer, *data[2:])
         for extra in (0, 1):
             more = {**attrs, "output_padding": (extra,) + (0,) * (count - 1)}
-            yield Row("conv_transpose", f"{label} + {extra}", (Operand(given_shape, _SMALL), Operand(kernel, _SMALL)), NUMERIC, more)
+            yield Row(
+                "conv_transpose",
+                f"{label} + {extra}",
+                (Operand(given_shape, _SMALL), Operand(kernel, _SMALL)),
+                NUMERIC,
+                more,
+            )
 
 
 def _pooling() -> Iterator[Row]:
-    cases: tuple[tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[Any, ...], tuple[int, ...]], ...] = (
+    cases: tuple[
+        tuple[str, tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[Any, ...], tuple[int, ...]], ...
+    ] = (
         ("NWC", (2, 7, 2), (2,), (2,), ((0, 0),), (1,)),
         ("NHWC", (1, 5, 6, 2), (3, 2), (2, 1), ((1, 1), (0, 1)), (1, 1)),
         ("NCHW", (2, 2, 6, 5), (2, 2), (1, 2), ((0, 0), (0, 0)), (2, 1)),

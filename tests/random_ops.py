@@ -24,7 +24,18 @@ _POSITIVE = ("sqrt", "log", "log1p", "log2", "log10", "reciprocal")
 _LIMITED = ("asin", "acos", "atanh", "tan", "exp", "expm1", "sinh", "cosh")
 _KINKED = ("relu", "abs", "sign", "floor", "ceil", "trunc", "round", "isnan", "isinf", "isfinite")
 _COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
-_INTEGER = ("add", "subtract", "multiply", "floor_divide", "remainder", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor")
+_INTEGER = (
+    "add",
+    "subtract",
+    "multiply",
+    "floor_divide",
+    "remainder",
+    "maximum",
+    "minimum",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+)
 
 
 def _fits(x: Node, y: Node) -> bool:
@@ -84,7 +95,21 @@ def _binary(m: GraphMaker) -> Node | None:
     if x is None:
         return None
     y = _partner(m, x)
-    name = m.one_of(("add", "add", "subtract", "multiply", "multiply", "logaddexp", "maximum", "minimum", "hypot", "atan2", "copysign"))
+    name = m.one_of(
+        (
+            "add",
+            "add",
+            "subtract",
+            "multiply",
+            "multiply",
+            "logaddexp",
+            "maximum",
+            "minimum",
+            "hypot",
+            "atan2",
+            "copysign",
+        )
+    )
     if m.rng.random() < 0.5:
         x, y = y, x
     if name in ("hypot", "atan2"):
@@ -111,7 +136,11 @@ def _select(m: GraphMaker) -> Node | None:
     condition = m.pick(lambda node: node.dtype is bool_)
     if condition is None:
         return None
-    x = m.pick(lambda node: all(p == q or 1 in (p, q) for p, q in zip(reversed(node.shape), reversed(condition.shape), strict=False)))
+    x = m.pick(
+        lambda node: all(
+            p == q or 1 in (p, q) for p, q in zip(reversed(node.shape), reversed(condition.shape), strict=False)
+        )
+    )
     return None if x is None else m.op("select", condition, x, _partner(m, x) if x.dtype is not bool_ else condition)
 
 
@@ -132,7 +161,9 @@ def _integer(m: GraphMaker) -> Node | None:
     if m.rng.random() < 0.25:
         return m.op(m.one_of(("negative", "abs", "square", "bitwise_invert", "sign", "relu", "floor")), x)
     if m.rng.random() < 0.2:
-        return m.op(m.one_of(("bitwise_left_shift", "bitwise_right_shift", "pow")), x, m.constant(m.number(0, 9), x.dtype))
+        return m.op(
+            m.one_of(("bitwise_left_shift", "bitwise_right_shift", "pow")), x, m.constant(m.number(0, 9), x.dtype)
+        )
     return m.op(m.one_of(_INTEGER), x, _partner(m, x))
 
 
@@ -230,7 +261,9 @@ def _einsum(m: GraphMaker) -> Node | None:
     if x is None:
         return None
     y = m.pick(lambda node: node.rank == 2 and node.dtype is x.dtype)
-    return m.op("einsum", x, y or x, subscripts=m.one_of(("ij,ij->ij", "ij,ij->i", "ij,kj->ik", "ij,jk->ki", "ij,ij->ji")))
+    return m.op(
+        "einsum", x, y or x, subscripts=m.one_of(("ij,ij->ij", "ij,ij->i", "ij,kj->ik", "ij,jk->ki", "ij,ij->ji"))
+    )
 
 
 def _patches(m: GraphMaker) -> Node | None:
@@ -281,7 +314,12 @@ def _image(m: GraphMaker) -> Node | None:
     if x is None:
         return None
     window = m.number(1, min(3, x.shape[1]))
-    attrs = {"strides": (m.number(1, 2),), "padding": ((m.number(0, window - 1), m.number(0, 1)),), "dilation": (1,), "layout": "NWC"}
+    attrs = {
+        "strides": (m.number(1, 2),),
+        "padding": ((m.number(0, window - 1), m.number(0, 1)),),
+        "dilation": (1,),
+        "layout": "NWC",
+    }
     match m.one_of(("conv", "conv_transpose", "max_pool", "average_pool")):
         case "max_pool":
             return m.op("max_pool", x, window=(window,), **attrs)
@@ -299,13 +337,17 @@ def _source(m: GraphMaker) -> Node | None:
     match m.one_of(("iota", "constant", "random")):
         case "iota":
             shape = m.shape(1, 2)
-            return m.op("iota", shape=shape, axis=m.number(0, len(shape) - 1), dtype=m.one_of((int64, float32, int8, float64)))
+            return m.op(
+                "iota", shape=shape, axis=m.number(0, len(shape) - 1), dtype=m.one_of((int64, float32, int8, float64))
+            )
         case "constant":
             element = m.one_of((*FLOATS, float32, int64))
             return m.constant(m.rng.uniform(-3, 3, m.shape()), element)
         case _:
             key = m.constant([m.number(0, 9), m.number(0, 9)], int64)
-            return m.op("random_uniform", key, shape=m.shape(), stream=m.number(0, 3), dtype=m.one_of((float32, float64)))
+            return m.op(
+                "random_uniform", key, shape=m.shape(), stream=m.number(0, 3), dtype=m.one_of((float32, float64))
+            )
 
 
 def _loop(m: GraphMaker) -> Node | None:

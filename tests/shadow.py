@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
 from graphc.ir.traverse import last_use
 from graphc.ir.types import DType, TensorType, TupleType, float32, float64, from_carrier, round_to, to_carrier
-
 from tests.backends_under_test import Result
 from tests.optable import EPSILON, SMALLEST, Array
 
@@ -27,7 +27,21 @@ FACTOR = 24.0
 
 _EXACT_KINDS = frozenset({OpKind.SOURCE, OpKind.MOVEMENT, OpKind.INDEXING, OpKind.RANDOM, OpKind.REGION})
 _EXACT_OPS = frozenset(
-    {"abs", "negative", "sign", "relu", "maximum", "minimum", "select", "copysign", "floor", "ceil", "trunc", "round", "stop_gradient"}
+    {
+        "abs",
+        "negative",
+        "sign",
+        "relu",
+        "maximum",
+        "minimum",
+        "select",
+        "copysign",
+        "floor",
+        "ceil",
+        "trunc",
+        "round",
+        "stop_gradient",
+    }
     | {"max", "min", "max_pool"}
 )
 _ADDING = frozenset({"fold_patches", "scatter_add", "scatter_add_along_axis"})
@@ -43,7 +57,9 @@ class Shadow:
     def __init__(self, rng: np.random.Generator | None = None) -> None:
         self.rng = rng
 
-    def evaluate(self, graph: Graph, inputs: Sequence[Array], states: Mapping[str, Array] | None = None) -> dict[Node, Any]:
+    def evaluate(
+        self, graph: Graph, inputs: Sequence[Array], states: Mapping[str, Array] | None = None
+    ) -> dict[Node, Any]:
         """Values of the roots of an entry point and of all nodes that are not floating-point."""
         values: dict[Node, Any] = {}
         given = dict(zip(graph.inputs, inputs, strict=True))
@@ -90,7 +106,10 @@ class Shadow:
                 return operands[0][node.attrs["index"]]
         type_ = node.tensor
         wide = type_.with_dtype(float64) if type_.dtype.is_float and node.op.kind is not OpKind.RANDOM else type_
-        adds = node.op.kind in (OpKind.REDUCTION, OpKind.CONTRACTION, OpKind.SCAN, OpKind.COMPOSITE) or node.op.name in _ADDING
+        adds = (
+            node.op.kind in (OpKind.REDUCTION, OpKind.CONTRACTION, OpKind.SCAN, OpKind.COMPOSITE)
+            or node.op.name in _ADDING
+        )
         rounds = type_.dtype.is_float and (adds or node.op.kind not in _EXACT_KINDS) and node.op.name not in _EXACT_OPS
         if rounds and adds:
             # Partial sums are rounded to the dtype of the computation.
@@ -118,17 +137,25 @@ class Shadow:
         state, invariants, sequences = list(operands[:carries]), operands[carries:first], operands[first:]
         rows: list[list[Array]] = [[] for _ in body.outputs[carries:]]
         for step in range(attrs["trips"]):
-            parts = [np.take(s, start + stride * step, axis=axis) for s, (axis, start, stride) in zip(sequences, attrs["slices"], strict=True)]
+            parts = [
+                np.take(s, start + stride * step, axis=axis)
+                for s, (axis, start, stride) in zip(sequences, attrs["slices"], strict=True)
+            ]
             made = self._region(body, [np.asarray(step, np.int64), *state, *invariants, *parts])
             state = made[:carries]
             for row, value in zip(rows, made[carries:], strict=True):
                 row.append(value)
         assert isinstance(node.type, TupleType)
-        empty = [np.zeros(t.static_shape, np.float64 if t.dtype.is_float else t.dtype.carrier) for t in node.type.elements[carries:]]
+        empty = [
+            np.zeros(t.static_shape, np.float64 if t.dtype.is_float else t.dtype.carrier)
+            for t in node.type.elements[carries:]
+        ]
         return (*state, *(np.stack(row) if row else none for row, none in zip(rows, empty, strict=True)))
 
 
-def allowed_errors(graph: Graph, inputs: Sequence[Array], states: Mapping[str, Array] | None = None) -> dict[Node, Array] | None:
+def allowed_errors(
+    graph: Graph, inputs: Sequence[Array], states: Mapping[str, Array] | None = None
+) -> dict[Node, Array] | None:
     """For each floating-point root how far two correct evaluations may be apart.
 
     Returns:
@@ -159,14 +186,15 @@ def allowed_errors(graph: Graph, inputs: Sequence[Array], states: Mapping[str, A
     return found
 
 
-
 def disagreement(graph: Graph, got: Result, expected: Result, allowed: Mapping[Node, Array]) -> str | None:
     """In words, where two runs of an entry point differ by more than ``allowed``, or None."""
     named = [("output", name, node, got[0], expected[0]) for name, node in graph.outputs]
     named += [("state", variable.attrs["state"].name, node, got[1], expected[1]) for variable, node in graph.updates]
     for kind, name, node, left, right in named:
         if left[name].shape != right[name].shape or left[name].dtype != right[name].dtype:
-            return f"{kind} {name}: {left[name].dtype}{left[name].shape} instead of {right[name].dtype}{right[name].shape}"
+            return (
+                f"{kind} {name}: {left[name].dtype}{left[name].shape} instead of {right[name].dtype}{right[name].shape}"
+            )
         value, wanted = to_carrier(left[name], node.dtype), to_carrier(right[name], node.dtype)
         if not node.dtype.is_float:
             wrong = value != wanted
@@ -176,7 +204,8 @@ def disagreement(graph: Graph, got: Result, expected: Result, allowed: Mapping[N
         if np.any(wrong):
             place = tuple(int(i) for i in np.argwhere(np.atleast_1d(wrong))[0])[: value.ndim]
             bound = f", {error[place]:.3g} apart, {2 * allowed[node][place]:.3g} allowed" if node.dtype.is_float else ""
-            return f"{kind} {name} {node!r}: {np.sum(wrong)} of {value.size} differ, first at {place}: {value[place]!r} instead of {wanted[place]!r}{bound}"
+            where = f"{kind} {name} {node!r}: {np.sum(wrong)} of {value.size} differ, first at {place}"
+            return f"{where}: {value[place]!r} instead of {wanted[place]!r}{bound}"
     return None
 
 
@@ -186,7 +215,9 @@ def shadow_result(graph: Graph, inputs: Sequence[Array], states: Mapping[str, Ar
 
     def rounded(node: Node) -> Array:
         value = values[node]
-        return from_carrier(round_to(value.astype(node.dtype.compute), node.dtype) if node.dtype.is_float else value, node.dtype)
+        return from_carrier(
+            round_to(value.astype(node.dtype.compute), node.dtype) if node.dtype.is_float else value, node.dtype
+        )
 
     outputs = {name: rounded(node) for name, node in graph.outputs}
     return outputs, {variable.attrs["state"].name: rounded(node) for variable, node in graph.updates}

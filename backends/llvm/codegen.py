@@ -16,7 +16,7 @@ from graphc.backends.llvm.nest import NestEmitter
 from graphc.backends.llvm.packing import KernelCode, Pack, invariant_params, plan_entry
 from graphc.backends.llvm.panels import emit_pack
 from graphc.backends.llvm.pointwise import MathLibrary
-from graphc.backends.llvm.values import I8, PTR, Value, integer, symbol
+from graphc.backends.llvm.values import I8, PTR, Value, escaped, integer, symbol
 from graphc.errors import GraphcValueError
 from graphc.ir.attrs import ArrayValue
 from graphc.kernel.loopir import Gather, Intrinsic, Kernel, Load
@@ -109,14 +109,6 @@ def _constant(number: int, value: ArrayValue) -> str:
     data = value.array.tobytes()
     kind = "unnamed_addr constant"
     return f'@c{number} = internal {kind} [{len(data)} x i8] c"{escaped(data)}", align 64'
-
-
-def escaped(data: bytes) -> str:
-    """Bytes as the inside of an LLVM string constant."""
-    return "".join(_ESCAPED[byte] for byte in data)
-
-
-_ESCAPED = [chr(byte) if 32 <= byte < 127 and byte not in (34, 92) else f"\\{byte:02X}" for byte in range(256)]
 
 
 def _declarations(groups: Iterable[Iterable[str]]) -> dict[str, str]:

@@ -60,6 +60,7 @@ def object_code(ir: str, target: Target) -> bytes:
     )
     module = llvm.parse_assembly(ir)
     try:
+        module.verify()
         _optimise(module, machine)
         return bytes(machine.emit_object(module))
     finally:
@@ -68,15 +69,20 @@ def object_code(ir: str, target: Target) -> bytes:
 
 
 def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
-    """LLVM's own pipeline, without what the schedules have done already: vectorising and unrolling."""
-    options = llvm.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = False
-    options.slp_vectorization = False
-    options.loop_interleaving = False
-    options.loop_unrolling = False
-    builder = llvm.create_pass_builder(machine, options)
+    """A short pipeline: schedules have done the loop work already, and LLVM's whole O2 would take ten times as long."""
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     try:
-        builder.getModulePassManager().run(module, builder)
+        inliner = llvm.create_new_module_pass_manager()
+        inliner.add_always_inliner_pass()
+        inliner.run(module, builder)
+        cleaner = llvm.create_new_function_pass_manager()
+        cleaner.add_sroa_pass()
+        cleaner.add_instruction_combine_pass()
+        cleaner.add_simplify_cfg_pass()
+        cleaner.add_dead_code_elimination_pass()
+        for function in module.functions:
+            if not function.is_declaration:
+                cleaner.run(function, builder)
     finally:
         builder.close()
 

@@ -15,7 +15,7 @@ from itertools import groupby
 from graphc.backends.llvm.calls import Bases, Pointer
 from graphc.backends.llvm.emitter import Function
 from graphc.backends.llvm.packing import Action, EntryPlan, Invoke, Move, Repeat
-from graphc.backends.llvm.values import I32, I64, PTR, Type, Value, constant, integer, symbol
+from graphc.backends.llvm.values import I32, I64, PTR, Type, Value, constant, escaped, integer, symbol
 
 _TABLE_LENGTH = 200
 """Stretches of more calls than this become tables."""
@@ -127,7 +127,7 @@ class _EntryEmitter:
             words += [pointer.base << _OFFSET_BITS | pointer.offset for pointer in pointers]
         label = f"t{self.number}.{len(self.tables)}"
         data = struct.pack(f"<{len(words)}Q", *(word & (1 << 64) - 1 for word in words))
-        self.tables.append(f'@{label} = internal unnamed_addr constant [{len(data)} x i8] c"{_escaped(data)}", align 8')
+        self.tables.append(f'@{label} = internal unnamed_addr constant [{len(data)} x i8] c"{escaped(data)}", align 8')
         checked = {action.function for action in run if isinstance(action, Invoke) and action.check is not None}
         driver = self._driver(f"run.{label}", list(functions), checked)
         end = fn.element(Value(f"@{label}", PTR), Type("i8"), integer(len(data)))
@@ -216,7 +216,3 @@ def _record(action: Action) -> tuple[str, tuple[Pointer, ...], int]:
         return _COPY, (action.target, action.source), action.nbytes
     assert isinstance(action, Invoke)
     return action.function, action.pointers, action.check or 0
-
-
-def _escaped(data: bytes) -> str:
-    return "".join(f"\\{byte:02X}" for byte in data)

@@ -54,7 +54,6 @@ class MathLibrary:
         ]
         return fn.join(pieces, type_.lanes)
 
-
     def integer_power(self, fn: Function, args: Sequence[Value], *, unsigned: bool) -> Value:
         """Integer powers, by a function of the module: a loop over bits would split the caller's block."""
         type_ = args[0].type

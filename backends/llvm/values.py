@@ -77,7 +77,7 @@ class Value:
 def symbol(name: str) -> str:
     """``name`` as a global symbol: letters, digits and ``._$`` stay, everything else is hexadecimal between dots."""
     return "@" + re.sub(
-        r"[^A-Za-z0-9_$]", lambda found: "".join(f".{byte:02x}." for byte in found.group().encode()), name
+        r"[^A-Za-z0-9_$.]", lambda found: "".join(f".{byte:02x}." for byte in found.group().encode()), name
     )
 
 
@@ -113,3 +113,8 @@ def poison(type_: Type) -> Value:
 def integer(value: int) -> Value:
     """An i64 constant."""
     return Value(str(value), I64)
+
+
+def escaped(data: bytes) -> str:
+    """Bytes as the inside of a string constant."""
+    return "\\" + data.hex("\\") if data else ""

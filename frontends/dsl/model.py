@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
-from graphc.frontends.dsl.session import session_of
+from graphc.frontends.dsl.session import Companion, session_of
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module
@@ -234,13 +234,24 @@ def _add_companions(builder: Builder, roots: Sequence[Node], updates: dict[Node,
         seen.update(fresh)
         for node in fresh:
             for companion in session.companions(node):
-                variable, value = companion.variable, companion.value
-                if variable in chosen or not (training or companion.always):
-                    continue
-                if isinstance(value, Node):
-                    updates.setdefault(variable, value)
-                else:
-                    updates[variable] = value(updates.get(variable, variable))
+                if companion.variable not in chosen and (training or companion.always):
+                    updates[companion.variable] = _following(builder, companion, updates.get(companion.variable))
+
+
+def _following(builder: Builder, companion: Companion, before: Node | None) -> Node:
+    """A variable's new value, where other nodes of the entry have already given it ``before``."""
+    variable, value = companion.variable, companion.value
+    if companion.momentum is not None:
+        old = variable if before is None else before
+        kept = builder.op("multiply", old, builder.constant(companion.momentum, variable.dtype))
+        added = builder.op("multiply", value, builder.constant(1.0 - companion.momentum, variable.dtype))
+        return builder.op("add", kept, added)
+    if before is None or before is value:
+        return value
+    name = variable.attrs["state"].name
+    message = f"the entry point gives the state variable {name!r} two new values: a stateful layer is called twice"
+    error = GraphcValueError("E224", message, hint="pass the state on yourself: initial_state=")
+    raise builder.locate(error, [before, value])
 
 
 def _dense_streams(graphs: Iterable[Graph]) -> dict[int, int]:

@@ -21,13 +21,15 @@ class Companion:
 
     Attributes:
         variable: the state variable's node.
-        value: its new value; or a function that makes it of the value so far, so that several updates follow each other.
+        value: its new value.
         always: True for entry points that do not train as well.
+        momentum: blends the value in, momentum · old + (1 - momentum) · value, so that several updates follow each other.
     """
 
     variable: Node
-    value: Node | Callable[[Node], Node]
+    value: Node
     always: bool = False
+    momentum: float | None = None
 
 
 class Session(Builder):
@@ -40,7 +42,7 @@ class Session(Builder):
     def __init__(self) -> None:
         super().__init__(track_locations=True)
         self.random_state: State | None = None
-        self._names: set[str] = set()
+        self._names: dict[str, object] = {}
         self._holders: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
         self._streams = 0
         self._companions: weakref.WeakKeyDictionary[Node, list[Companion]] = weakref.WeakKeyDictionary()
@@ -64,9 +66,14 @@ class Session(Builder):
 
     def reserve_name(self, name: str, holder: object | None = None) -> None:
         """Note that ``name`` is in use, so that no automatic name equals it."""
-        self._names.add(name)
+        # Held until the next ``Model``: a layer may be of interest to whoever wraps its results, though nobody keeps it.
+        self._names[name] = holder
         if holder is not None:
             self._holders[name] = holder
+
+    def holder(self, name: str) -> object | None:
+        """What was given ``name``, while it is alive."""
+        return self._holders.get(name)
 
     def forget_names(self) -> None:
         """Let the next model start its automatic names afresh."""
@@ -81,10 +88,13 @@ class Session(Builder):
         return first
 
     def add_companion(
-        self, anchor: Node, variable: Node, value: Node | Callable[[Node], Node], *, always: bool = False
+        self, anchor: Node, variable: Node, value: Node, *, always: bool = False, momentum: float | None = None
     ) -> None:
         """Make training entries (all entries for ``always``) that compute ``anchor`` also update ``variable``."""
-        self._companions.setdefault(anchor, []).append(Companion(variable, value, always))
+        companion = Companion(variable, value, always, momentum)
+        known = self._companions.setdefault(anchor, [])
+        if companion not in known:
+            known.append(companion)
 
     def companions(self, node: Node) -> list[Companion]:
         """The updates that belong to ``node``."""

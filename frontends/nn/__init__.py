@@ -1,16 +1,14 @@
 """Layers, losses, metrics, activations and initializers under their Keras names."""
 
-from graphc.frontends.nn import activations, initializers, losses, metrics
-from graphc.frontends.nn.conv import (
+from graphc.frontends.nn import activations, callbacks, initializers, losses, metrics
+from graphc.frontends.nn.conv import Conv1D,Conv2D,Conv3D
+from graphc.frontends.nn.pooling import (
     AveragePooling1D,
     AveragePooling2D,
     AveragePooling3D,
     AvgPool1D,
     AvgPool2D,
     AvgPool3D,
-    Conv1D,
-    Conv2D,
-    Conv3D,
     GlobalAveragePooling1D,
     GlobalAveragePooling2D,
     GlobalMaxPooling1D,
@@ -24,9 +22,12 @@ from graphc.frontends.nn.conv import (
 )
 from graphc.frontends.nn.core import Activation, Dense, Embedding, Flatten, Permute, Reshape
 from graphc.frontends.nn.regularization import Dropout
+from graphc.frontends.nn.functional import Input, Model
+from graphc.frontends.nn.history import History
 from graphc.frontends.nn.layer import Layer
-from graphc.frontends.nn.recurrent import GRU, LSTM, Recurrent, SimpleRNN
-from graphc.frontends.nn.wrappers import Bidirectional, Sequential
+from graphc.frontends.nn.recurrent import GRU, LSTM, RNN, SimpleRNN
+from graphc.frontends.nn.sequential import Sequential
+from graphc.frontends.nn.wrappers import Bidirectional
 
 __all__ = [
     "GRU",
@@ -50,6 +51,8 @@ __all__ = [
     "GlobalAveragePooling2D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
+    "History",
+    "Input",
     "Layer",
     "MaxPool1D",
     "MaxPool2D",
@@ -57,12 +60,14 @@ __all__ = [
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
+    "Model",
     "Permute",
-    "Recurrent",
+    "RNN",
     "Reshape",
     "Sequential",
     "SimpleRNN",
     "activations",
+    "callbacks",
     "initializers",
     "losses",
     "metrics",

@@ -1,7 +1,8 @@
-"""Convolution and pooling layers under their Keras names."""
+"""Convolution layers under their Keras names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from graphc.errors import GraphcValueError
@@ -9,25 +10,97 @@ from graphc.frontends.dsl.axes import checked_size
 from graphc.frontends.dsl.convolution import (
     Padding,
     Sizes,
-    average_pool,
     convolution,
-    global_average_pool,
-    global_max_pool,
+    convolution_transpose,
     layout_name,
-    max_pool,
     sizes,
 )
 from graphc.frontends.dsl.movement import moveaxis, reshape
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn import activations
+from graphc.frontends.nn import activations, regularizers
 from graphc.frontends.nn.layer import Layer, initializer_of
 from graphc.ir.dim import Dim
 
 
-class _Conv(Layer):
-    """What the convolutions share; the arguments are documented in :class:`Conv2D`."""
+class BaseConv(Layer):
+    """What all convolutions share: a window, where it goes, a bias and an activation."""
 
     spatial: ClassVar[int]
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        strides: Sizes,
+        padding: Padding,
+        data_format: str | None,
+        dilation_rate: Sizes,
+        activation: Any,
+        use_bias: bool,
+        bias_initializer: Any,
+        bias_regularizer: Any,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.kernel_size = sizes(kernel_size, self.spatial, "kernel_size")
+        self.strides = sizes(strides, self.spatial, "strides")
+        self.padding = padding
+        self.data_format = data_format or "channels_last"
+        self.dilation_rate = sizes(dilation_rate, self.spatial, "dilation_rate")
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.bias_initializer = initializer_of(bias_initializer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        layout_name(self.spatial, self.data_format)
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether the channels are the last axis."""
+        return self.data_format == "channels_last"
+
+    def channels_of(self, shape: tuple[Dim, ...]) -> int:
+        """The static number of channels of an input."""
+        if len(shape) != self.spatial + 2:
+            message = f"{self.name} needs {self.spatial + 2} dimensions (with batch and channels), got shape {shape}"
+            raise fail(GraphcValueError, "E211", message)
+        channels = shape[-1] if self.channels_last else shape[1]
+        if not isinstance(channels, int):
+            raise fail(
+                GraphcValueError, "E214", f"{self.name}: the number of channels must have a size, got {channels}"
+            )
+        return channels
+
+    def add_bias(self, filters: int) -> Tensor | None:
+        """The bias of ``filters`` channels, where there is one."""
+        if not self.use_bias:
+            return None
+        return self.add_weight("bias", (filters,), self.bias_initializer, regularizer=self.bias_regularizer)
+
+    def laid_out(self, kernel: Tensor) -> Tensor:
+        """The kernel as the convolution takes it: it is stored alike for both formats, as in Keras."""
+        return kernel if self.channels_last else moveaxis(kernel, (-1, -2), (0, 1))
+
+    def convolved(self, x: Tensor, kernel: Tensor, groups: int) -> Tensor:
+        """The convolution with this layer's window."""
+        return convolution(
+            x,
+            self.laid_out(kernel),
+            self.spatial,
+            self.strides,
+            self.padding,
+            self.dilation_rate,
+            groups,
+            self.data_format,
+        )
+
+    def finished(self, result: Tensor, bias: Tensor | None) -> Tensor:
+        """The bias added and the activation applied."""
+        if bias is not None:
+            result = result + (bias if self.channels_last else reshape(bias, (bias.shape[0], *(1,) * self.spatial)))
+        return self.activation(result)
+
+
+class _Conv(BaseConv):
+    """The arguments are documented in :class:`Conv2D`."""
 
     def __init__(
         self,
@@ -42,54 +115,48 @@ class _Conv(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
-        input_shape: tuple[int, ...] | None = None,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            bias_initializer,
+            bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            **options,
+        )
         self.filters = checked_size(filters, "filters", minimum=1, code="E218")
-        self.kernel_size = sizes(kernel_size, self.spatial, "kernel_size")
-        self.strides = sizes(strides, self.spatial, "strides")
-        self.padding = padding
-        self.data_format = data_format or "channels_last"
-        self.dilation_rate = sizes(dilation_rate, self.spatial, "dilation_rate")
         self.groups = checked_size(groups, "groups", minimum=1, code="E218")
-        self.activation = activations.get(activation)
-        self.use_bias = use_bias
         self.kernel_initializer = initializer_of(kernel_initializer)
-        self.bias_initializer = initializer_of(bias_initializer)
-        self.input_shape = input_shape
-        layout_name(self.spatial, self.data_format)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The kernel for the channels of the input, and the bias."""
-        if len(shape) != self.spatial + 2:
-            message = f"{self.name} needs {self.spatial + 2} dimensions (with batch and channels), got shape {shape}"
-            raise fail(GraphcValueError, "E211", message)
-        channels = shape[-1] if self.data_format == "channels_last" else shape[1]
-        if not isinstance(channels, int):
-            raise fail(
-                GraphcValueError, "E214", f"{self.name}: the number of channels must have a size, got {channels}"
-            )
+        channels = self.channels_of(shape)
         if channels % self.groups or self.filters % self.groups:
             message = (
                 f"{self.name}: {channels} channels and {self.filters} filters do not divide into {self.groups} groups"
             )
             raise fail(GraphcValueError, "E218", message)
-        inner = channels // self.groups
-        self.kernel = self.add_weight("kernel", (*self.kernel_size, inner, self.filters), self.kernel_initializer)
-        self.bias = self.add_weight("bias", (self.filters,), self.bias_initializer) if self.use_bias else None
+        self.kernel = self.add_weight(
+            "kernel",
+            (*self.kernel_size, channels // self.groups, self.filters),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+        )
+        self.bias = self.add_bias(self.filters)
 
     def call(self, x: Tensor) -> Tensor:
         """The convolution, the bias, the activation."""
-        last = self.data_format == "channels_last"
-        # The kernel is stored alike for both formats, as in Keras.
-        kernel = self.kernel if last else moveaxis(self.kernel, (-1, -2), (0, 1))
-        result = convolution(
-            x, kernel, self.spatial, self.strides, self.padding, self.dilation_rate, self.groups, self.data_format
-        )
-        if self.bias is not None:
-            result = result + (self.bias if last else reshape(self.bias, (self.filters, *(1,) * self.spatial)))
-        return self.activation(result)
+        return self.finished(self.convolved(x, self.kernel, self.groups), self.bias)
 
 
 class Conv1D(_Conv):
@@ -113,8 +180,9 @@ class Conv2D(_Conv):
         use_bias: False leaves the bias out.
         kernel_initializer: of ``<name>/kernel`` (window × input channels of a group × filters).
         bias_initializer: of ``<name>/bias`` (filters).
-        input_shape: accepted as in older Keras: the shape of one sample.
-        options: ``name``, ``trainable``, ``dtype``.
+        kernel_regularizer: a penalty on the kernel.
+        bias_regularizer: a penalty on the bias.
+        options: as in :class:`Layer`.
     """
 
     spatial = 2
@@ -126,125 +194,125 @@ class Conv3D(_Conv):
     spatial = 3
 
 
-class _Pool(Layer):
-    """A reduction of windows.
-
-    Args:
-        pool_size: of the window.
-        strides: distance between windows; the window's size for None.
-        padding: ``"valid"`` or ``"same"``.
-        data_format: ``channels_last`` (default) or ``channels_first``.
-        options: ``name``.
-    """
-
-    spatial: ClassVar[int]
-    average: ClassVar[bool]
+class _ConvTranspose(BaseConv):
+    """The arguments are documented in :class:`Conv2DTranspose`."""
 
     def __init__(
         self,
-        pool_size: Sizes = 2,
-        strides: Sizes | None = None,
-        padding: Padding = "valid",
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        output_padding: int | Sequence[int] | None = None,
         data_format: str | None = None,
+        dilation_rate: Sizes = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
-        self.pool_size = sizes(pool_size, self.spatial, "pool_size")
-        self.strides = None if strides is None else sizes(strides, self.spatial, "strides")
-        self.padding = padding
-        self.data_format = data_format or "channels_last"
-        layout_name(self.spatial, self.data_format)
+        super().__init__(
+            kernel_size,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            activation,
+            use_bias,
+            bias_initializer,
+            bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            **options,
+        )
+        self.filters = checked_size(filters, "filters", minimum=1, code="E218")
+        if padding not in ("valid", "same"):
+            raise fail(GraphcValueError, "E218", f"padding is 'valid' or 'same', got {padding!r}")
+        given = output_padding if isinstance(output_padding, (tuple, list)) else (output_padding,) * self.spatial
+        if len(given) != self.spatial:
+            raise fail(GraphcValueError, "E218", f"output_padding needs {self.spatial} numbers, got {output_padding!r}")
+        self.output_padding = tuple(
+            None if extra is None else checked_size(extra, "output_padding", code="E218") for extra in given
+        )
+        self.kernel_initializer = initializer_of(kernel_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+
+    def build(self, shape: tuple[Dim, ...]) -> None:
+        """The kernel, that of the convolution which this one transposes, and the bias."""
+        self.kernel = self.add_weight(
+            "kernel",
+            (*self.kernel_size, self.filters, self.channels_of(shape)),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+        )
+        self.bias = self.add_bias(self.filters)
 
     def call(self, x: Tensor) -> Tensor:
-        """The windows' largest elements or means."""
-        if x.ndim != self.spatial + 2:
-            message = f"{self.name} needs {self.spatial + 2} dimensions (with batch and channels), got shape {x.shape}"
-            raise fail(GraphcValueError, "E211", message, None, x)
-        pool = average_pool if self.average else max_pool
-        return pool(x, self.pool_size, self.strides, self.padding, data_format=self.data_format)
+        """The transposed convolution, the bias, the activation."""
+        axes = zip(self.kernel_size, self.strides, self.dilation_rate, self.output_padding, strict=True)
+        cuts = [_transposed_cuts(str(self.padding), *axis) for axis in axes]
+        result = convolution_transpose(
+            x,
+            self.laid_out(self.kernel),
+            self.spatial,
+            self.strides,
+            [(low, max(high, 0)) for low, high in cuts],
+            self.dilation_rate,
+            1,
+            [max(-high, 0) for _, high in cuts],
+            self.data_format,
+        )
+        return self.finished(result, self.bias)
 
 
-class MaxPooling1D(_Pool):
-    """The largest element of each window of one axis."""
+def _transposed_cuts(padding: str, taps: int, stride: int, gap: int, extra: int | None) -> tuple[int, int]:
+    """How much Keras cuts from both ends of one axis; below zero is added.
 
-    spatial, average = 1, False
-
-
-class MaxPooling2D(_Pool):
-    """The largest element of each window of two axes."""
-
-    spatial, average = 2, False
-
-
-class MaxPooling3D(_Pool):
-    """The largest element of each window of three axes."""
-
-    spatial, average = 3, False
+    Without ``extra`` (the output padding) the result has length · stride elements, or for ``valid`` as many more as the
+    window reaches over; the odd element of ``same`` is cut at the end, so that the layer is the transpose of a
+    convolution.
+    """
+    span = (taps - 1) * gap + 1
+    if padding == "valid":
+        return 0, -(max(span, stride) - span if extra is None else extra)
+    total = stride + span - 2 if extra is None else span + span % 2 - 2 + extra
+    before = min(total - total // 2, span - 1)
+    return span - 1 - before, span - 1 - (total - before)
 
 
-class AveragePooling1D(_Pool):
-    """The mean of each window of one axis, padding not counted."""
+class Conv1DTranspose(_ConvTranspose):
+    """The transpose of a convolution over one axis, with the arguments of :class:`Conv2DTranspose`."""
 
-    spatial, average = 1, True
-
-
-class AveragePooling2D(_Pool):
-    """The mean of each window of two axes, padding not counted."""
-
-    spatial, average = 2, True
+    spatial = 1
 
 
-class AveragePooling3D(_Pool):
-    """The mean of each window of three axes, padding not counted."""
-
-    spatial, average = 3, True
-
-
-class _GlobalPool(Layer):
-    """A reduction of all spatial axes.
+class Conv2DTranspose(_ConvTranspose):
+    """The transpose of a convolution over two axes: from its result's shape to its input's.
 
     Args:
+        filters: number of output channels.
+        kernel_size: of the window.
+        strides: distance between the windows in the result.
+        padding: ``"valid"`` or ``"same"`` (length · stride).
+        output_padding: elements added at the end of each axis.
         data_format: ``channels_last`` (default) or ``channels_first``.
-        keepdims: True keeps the spatial axes with length 1.
-        options: ``name``.
+        dilation_rate: distance between the taps of a window.
+        activation: a name, a function of tensors, or None.
+        use_bias: False leaves the bias out.
+        kernel_initializer: of ``<name>/kernel`` (window × filters × input channels).
+        bias_initializer: of ``<name>/bias`` (filters).
+        kernel_regularizer: a penalty on the kernel.
+        bias_regularizer: a penalty on the bias.
+        options: as in :class:`Layer`.
     """
 
-    average: ClassVar[bool]
-
-    def __init__(self, data_format: str | None = None, keepdims: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self.data_format = data_format or "channels_last"
-        self.keepdims = keepdims
-
-    def call(self, x: Tensor) -> Tensor:
-        """The largest element or the mean."""
-        pool = global_average_pool if self.average else global_max_pool
-        return pool(x, self.data_format, self.keepdims)
+    spatial = 2
 
 
-class GlobalMaxPooling1D(_GlobalPool):
-    """The largest element over one spatial axis."""
+class Conv3DTranspose(_ConvTranspose):
+    """The transpose of a convolution over three axes, with the arguments of :class:`Conv2DTranspose`."""
 
-    average = False
-
-
-class GlobalMaxPooling2D(_GlobalPool):
-    """The largest element over two spatial axes."""
-
-    average = False
-
-
-class GlobalAveragePooling1D(_GlobalPool):
-    """The mean over one spatial axis."""
-
-    average = True
-
-
-class GlobalAveragePooling2D(_GlobalPool):
-    """The mean over two spatial axes."""
-
-    average = True
-
-
-MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
-AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
+    spatial = 3

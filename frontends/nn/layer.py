@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import warnings
@@ -34,7 +35,7 @@ def snake_case(name: str) -> str:
 
 
 @cache
-def _arguments(function: Callable[..., Any]) -> frozenset[str]:
+def argument_names(function: Callable[..., Any]) -> frozenset[str]:
     """The names a function's arguments have."""
     return frozenset(inspect.signature(function).parameters)
 
@@ -91,7 +92,7 @@ class Layer:
         unknown = [option for option, value in options.items() if not (option.endswith("_constraint") and value is None)]
         if not unknown:
             return
-        known = sorted(name for kind in type(self).__mro__ for name in _arguments(kind.__init__) - {"self", "options"})
+        known = sorted(name for kind in type(self).__mro__ for name in argument_names(kind.__init__) - {"self", "options"})
         close = nearest(unknown[0], known)
         hint = f"did you mean {close}?" if close else None
         raise fail(GraphcTypeError, "E213", f"{type(self).__name__} has no argument {unknown[0]!r}", hint)
@@ -111,8 +112,14 @@ class Layer:
         return self._dtype or float32
 
     def sublayers(self) -> Iterator[Layer]:
-        """The layers inside this one, in order."""
-        return iter(())
+        """The layers inside this one, in order: those that its attributes are, or lists and dicts there hold."""
+        seen: list[Layer] = []
+        for value in vars(self).values():
+            items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+            for item in items:
+                if isinstance(item, Layer) and not any(item is other for other in seen):
+                    seen.append(item)
+                    yield item
 
     @property
     def weights(self) -> list[Tensor]:
@@ -188,6 +195,14 @@ class Layer:
             add_penalty(weight, penalty)
         return weight
 
+    def fresh_copy(self) -> Layer:
+        """A layer with the same arguments and weights of its own; this one must not be in use yet."""
+        if self.built or any(True for _ in self.sublayers()):
+            raise fail(GraphcValueError, "E224", f"{self.name} cannot be copied: make a second layer like it")
+        made = copy.copy(self)
+        made._weights, made._penalties = [], []
+        return made
+
     # -- calls -----------------------------------------------------------------------------------------------------
 
     def build(self, shape: Any) -> None:
@@ -223,7 +238,7 @@ class Layer:
                 f"{self.name} takes tensors, got {type(x).__name__}",
                 "make one with G.input or G.constant",
             )
-        names = _arguments(type(self).call)
+        names = argument_names(type(self).call)
         mask = options.get("mask")
         if mask is None and any(mask_of(tensor) is not None for tensor in tensors):
             mask = [mask_of(tensor) for tensor in tensors] if isinstance(x, (list, tuple)) else mask_of(x)
@@ -266,7 +281,7 @@ class Layer:
                 add_penalty(output, penalty)
         if all(isinstance(output, MaskedTensor) for output in outputs) and result is not x:
             return result  # a layer made of layers: the last one inside has said what the mask is
-        if mask is not None and not self.supports_masking and "mask" not in _arguments(type(self).call):
+        if mask is not None and not self.supports_masking and "mask" not in argument_names(type(self).call):
             warnings.warn(f"{self.name} does not keep the mask of its input: every step counts after it", stacklevel=3)
         masks = self.compute_mask(x, mask)
         if not isinstance(result, (list, tuple)):
@@ -278,6 +293,11 @@ class Layer:
 def _per_sample(penalty: regularizers.Penalty) -> regularizers.Penalty:
     """A penalty on a batch, divided by its size, as Keras has it for activities."""
     return lambda x: penalty(x) / element_count(x, (0,))
+
+
+def call_arguments(layer: Layer) -> frozenset[str]:
+    """The names of the arguments that the layer's ``call`` has."""
+    return argument_names(type(layer).call)
 
 
 def initializer_of(identifier: Any) -> initializers.Initializer | Callable[..., Any]:
@@ -304,6 +324,11 @@ def last_dim(layer: Layer, shape: tuple[Dim, ...], minimum_rank: int = 2) -> int
 def training_of(x: Tensor) -> Tensor:
     """``G.training`` in the graph of ``x``."""
     return Tensor(x.builder.op("training"), x.builder)
+
+
+def forced_training() -> bool | None:
+    """What ``training=`` of the layer call around says; None where the entry point decides."""
+    return _forced_training.get()
 
 
 def while_training(x: Tensor, trained: Callable[[], Tensor], otherwise: Callable[[], Tensor]) -> Tensor:

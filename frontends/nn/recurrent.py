@@ -1,142 +1,171 @@
-"""Recurrent layers under their Keras names: plain Python loops over the time steps, so they arrive unrolled.
-
-Weights, gate orders and formulas are Keras': the kernel of an LSTM has the gates i, f, c, o side by side, that of a GRU
-z, r, h.
-"""
+"""Recurrent layers under their Keras names: plain Python loops over the time steps, so they arrive unrolled."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from graphc.errors import GraphcTypeError, GraphcValueError
-from graphc.frontends.dsl.axes import checked_size
-from graphc.frontends.dsl.linalg import matmul
-from graphc.frontends.dsl.movement import index_axis, slice_axis, stack
+from graphc.frontends.dsl.elementwise import where
+from graphc.frontends.dsl.movement import expand_dims, index_axis, reshape, stack
+from graphc.frontends.dsl.session import session_of
 from graphc.frontends.dsl.tensor import MAXIMUM_STEPS, Tensor, apply, as_tensor, fail
-from graphc.frontends.nn import activations
-from graphc.frontends.nn.regularization import checked_rate, dropout_mask
-from graphc.frontends.nn.initializers import BlockConstant
-from graphc.frontends.nn.layer import Layer, initializer_of, last_dim
+from graphc.frontends.nn.layer import Layer, argument_names
+from graphc.frontends.nn.masking import checked_mask, mask_of_lengths
+from graphc.frontends.nn.recurrent_cells import (
+    Cell,
+    GRUCell,
+    LSTMCell,
+    SimpleRNNCell,
+    StackedRNNCells,
+    build_cell,
+    call_cell,
+    checked_cell,
+    fresh_cell,
+)
 from graphc.ir.dim import Dim
 
-State = tuple[Tensor, ...]
 
-
-class Recurrent(Layer):
+class RNN(Layer):
     """A cell applied to one time step after the other.
 
-    A subclass gives the number of gates, the sizes of its state, its biases, and ``step``.
-
     Args:
-        units: size of the output and of the state.
-        activation: of the candidate and of the output.
-        use_bias: False leaves the bias out.
-        kernel_initializer: of ``<name>/kernel`` (features × gates · units).
-        recurrent_initializer: of ``<name>/recurrent_kernel`` (units × gates · units).
-        bias_initializer: of ``<name>/bias``.
-        dropout: rate at which inputs are dropped while training, the same ones at every step.
-        recurrent_dropout: likewise for the state.
+        cell: a cell of this module, any object with ``state_size`` (an integer, or a list with one a part of the state)
+            and ``call(inputs, states)`` → (output, states); or a list of cells, which are stacked.
         return_sequences: True gives the output of every step, False that of the last.
         return_state: True gives a list: the output, then each part of the last state.
         go_backwards: True starts at the last step; outputs come in that order.
+        stateful: True keeps the last state in state variables ``<name>/h``, … (``<name>/state_0``, … for a cell without
+            names), where the next call of the same entry point or of another one goes on.
+        unroll: accepted as in Keras; the compiler decides.
+        zero_output_for_mask: True gives zeros at masked steps, False the output of the step before.
         time_major: True for inputs and outputs (time, batch, features) in place of Keras' (batch, time, features).
-        seed: of the dropout, in place of the model's.
-        options: ``name``, ``trainable``, ``dtype``.
+        options: as in :class:`Layer`.
     """
 
-    gates: ClassVar[int]
-    state_names: ClassVar[tuple[str, ...]] = ("h",)
+    supports_masking = True
 
     def __init__(
         self,
-        units: int,
-        activation: Any = "tanh",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
+        cell: Any,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        *,
         time_major: bool = False,
-        seed: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.units = checked_size(units, "units", minimum=1)
-        self.activation = activations.get(activation)
-        self.use_bias = use_bias
-        self.kernel_initializer = initializer_of(kernel_initializer)
-        self.recurrent_initializer = initializer_of(recurrent_initializer)
-        self.bias_initializer = initializer_of(bias_initializer)
-        self.dropout = checked_rate(dropout)
-        self.recurrent_dropout = checked_rate(recurrent_dropout)
+        self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else checked_cell(cell)
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
+        self.stateful = stateful
+        self.unroll = unroll
+        self.zero_output_for_mask = zero_output_for_mask
         self.time_major = time_major
-        self.seed = seed
+        self._kept: list[Tensor] = []
 
-    # -- what a cell says ------------------------------------------------------------------------------------------
+    # -- weights and states ----------------------------------------------------------------------------------------
 
-    def bias_shape(self) -> tuple[int, ...]:
-        """Shape of the bias."""
-        return (self.gates * self.units,)
-
-    def step(self, x: Tensor, state: State) -> State:
-        """The next state, whose first part is the output."""
-        raise fail(
-            GraphcTypeError, "E213", f"{type(self).__name__} does not say what a step is: define step(self, x, state)"
-        )
-
-    # -- what all of them do ---------------------------------------------------------------------------------------
+    @property
+    def cell_prefix(self) -> str:
+        """What stands before the cell's own name, or (without a slash at the end) in its place."""
+        return f"{self.name}/"
 
     def build(self, shape: tuple[Dim, ...]) -> None:
-        """The two kernels and the bias."""
-        features = last_dim(self, shape, minimum_rank=3)
-        width = self.gates * self.units
-        self.kernel = self.add_weight("kernel", (features, width), self.kernel_initializer)
-        self.recurrent_kernel = self.add_weight("recurrent_kernel", (self.units, width), self.recurrent_initializer)
-        self.bias = self.add_weight("bias", self.bias_shape(), self.bias_initializer) if self.use_bias else None
+        """The cell's weights, and the state variables of a stateful layer."""
+        if len(shape) < 3:
+            raise fail(GraphcValueError, "E211", f"{self.name} takes {self._order()}, got shape {shape}")
+        step = (shape[1 if self.time_major else 0], *shape[2:])
+        build_cell(self.cell, self, step, self.cell_prefix)
+        if not self.stateful:
+            return
+        if not isinstance(step[0], int):
+            message = f"{self.name} is stateful, so the batch must have a size, got the symbol {step[0]}"
+            raise fail(GraphcValueError, "E214", message)
+        for name, size in zip(self.state_names, self._sizes(), strict=True):
+            self._kept.append(self.add_weight(name, (step[0], size), "zeros", role="recurrent", trainable=False))
 
-    def gate(self, x: Tensor, position: int, count: int = 1) -> Tensor:
-        """``count`` gates from ``position`` on, out of all gates side by side."""
-        axis = x.ndim - 1
-        return slice_axis(x, axis, position * self.units, (position + count) * self.units)
+    def fresh_copy(self) -> RNN:
+        """A layer with the same arguments and weights of its own; this one must not be in use yet."""
+        if self.built:
+            raise fail(GraphcValueError, "E224", f"{self.name} is in use already: make a second layer like it")
+        cell, self.cell = self.cell, None
+        try:
+            made = super().fresh_copy()
+        finally:
+            self.cell = cell
+        assert isinstance(made, RNN)
+        made.cell, made._kept = fresh_cell(cell), []
+        return made
 
-    def call(self, x: Tensor, initial_state: Any = None, **options: Any) -> Any:
+    def _sizes(self) -> list[int]:
+        return [int(size) for size in _flat(self.cell.state_size)]
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """What the parts of the state are called."""
+        names = getattr(self.cell, "state_names", None)
+        return names if names else tuple(f"state_{number}" for number in range(len(self._sizes())))
+
+    def reset_updates(self) -> list[tuple[Tensor, Tensor]]:
+        """Pairs for a :class:`graphc.Step` that sets the state of a stateful layer to zero."""
+        return [(variable, variable * 0) for variable in self._kept]
+
+    # -- the loop --------------------------------------------------------------------------------------------------
+
+    def call(self, x: Tensor, initial_state: Any = None, mask: Any = None, lengths: Any = None) -> Any:
         """The outputs, and the last state where asked for.
 
         Args:
             x: (batch, time, features), or (time, batch, features) where ``time_major``.
-            initial_state: the parts of the state (batch × units); zeros for None.
-            options: ``mask`` is not supported.
+            initial_state: the parts of the state (batch × units); zeros for None, or what a stateful layer keeps.
+            mask: bools, of the two leading axes of ``x``: at a masked step the state stays and the output is that of the
+                step before.
+            lengths: how many steps of each sequence count, in place of a mask or with it.
         """
-        if options:
-            raise fail(GraphcTypeError, "E213", f"{self.name} does not take {', '.join(sorted(options))}", None, x)
         time_axis, batch_axis = (0, 1) if self.time_major else (1, 0)
         steps = self._step_count(x, time_axis)
-        state = self._initial_state(x, x.shape[batch_axis], initial_state)
-        input_mask, state_mask = self._masks(x, x.shape[batch_axis])
-        outputs = []
-        for position in reversed(range(steps)) if self.go_backwards else range(steps):
-            with x.builder.scope(f"step {position}"):
-                element = index_axis(x, time_axis, position)
-                if input_mask is not None:
-                    element = element * input_mask
-                if state_mask is not None:
-                    state = (state[0] * state_mask, *state[1:])
-                state = self.step(element, state)
-            outputs.append(state[0])
+        batch = x.shape[batch_axis]
+        states = self._initial_states(x, batch, initial_state)
+        kept = self._mask(x, mask, lengths)
+        outputs: list[Tensor] = []
+        previous: Tensor | None = None
+        self._begin(x, batch)
+        try:
+            for position in reversed(range(steps)) if self.go_backwards else range(steps):
+                with x.builder.scope(f"step {position}"):
+                    element = index_axis(x, time_axis, position)
+                    output, following = self._step(element, states)
+                    if kept is not None:
+                        here = index_axis(kept, time_axis, position)
+                        other = None if self.zero_output_for_mask else previous
+                        output = _chosen(here, output, other)
+                        pairs = zip(following, states, strict=True)
+                        following = [_chosen(here, new, old) for new, old in pairs]
+                outputs.append(output)
+                previous, first, states = output, not outputs[1:], following
+                if first:
+                    anchors = [output, *states]
+        finally:
+            self._end()
+        if self.stateful:
+            self._keep(anchors, states)
         result = stack(outputs, axis=time_axis) if self.return_sequences else outputs[-1]
-        return [result, *state] if self.return_state else result
+        return [result, *self._packed(states)] if self.return_state else result
+
+    def compute_mask(self, x: Any, mask: Any) -> Any:
+        """The mask of the sequence, for ``return_sequences``."""
+        return mask if self.return_sequences else None
+
+    def _order(self) -> str:
+        return "(time, batch, features)" if self.time_major else "(batch, time, features)"
 
     def _step_count(self, x: Tensor, axis: int) -> int:
-        if x.ndim != 3:
-            order = "(time, batch, features)" if self.time_major else "(batch, time, features)"
-            raise fail(GraphcValueError, "E211", f"{self.name} takes {order}, got shape {x.shape}", None, x)
         steps = x.shape[axis]
         if not isinstance(steps, int):
             message = f"{self.name}: the number of steps is the symbol {steps}, and a loop is unrolled step by step"
@@ -146,137 +175,151 @@ class Recurrent(Layer):
             raise fail(GraphcValueError, "E228", message, None, x)
         return steps
 
-    def _initial_state(self, x: Tensor, batch: Dim, given: Any) -> State:
+    def _mask(self, x: Tensor, mask: Any, lengths: Any) -> Tensor | None:
+        """Bools with a last axis of 1, or None where every step counts."""
+        found = None if mask is None else checked_mask(mask, x)
+        if lengths is not None:
+            inside = mask_of_lengths(lengths, x, self.time_major)
+            found = inside if found is None else found & inside
+        return None if found is None else expand_dims(found, 2)
+
+    def _begin(self, x: Tensor, batch: Dim) -> None:
+        if isinstance(self.cell, (Cell, StackedRNNCells)):
+            self.cell.begin_sequence(x, batch, x.shape[-1])
+
+    def _end(self) -> None:
+        if isinstance(self.cell, (Cell, StackedRNNCells)):
+            self.cell.end_sequence()
+
+    def _step(self, element: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        output, following = call_cell(self.cell, element, self._packed(states))
+        flat = _flat(following)
+        if len(flat) != len(states) or any(not isinstance(part, Tensor) for part in flat):
+            message = f"{self.name}: a step makes {len(flat)} parts of a state that has {len(states)}"
+            raise fail(GraphcValueError, "E211", message, None, element)
+        return output, flat
+
+    def _packed(self, states: Sequence[Tensor]) -> list[Any]:
+        """The parts of the state in the form of the cell's ``state_size``."""
+        sizes = self.cell.state_size
+        parts = iter(states)
+        return _filled(sizes, parts) if isinstance(sizes, (list, tuple)) else list(parts)
+
+    def _initial_states(self, x: Tensor, batch: Dim, given: Any) -> list[Tensor]:
+        sizes = self._sizes()
         if given is None:
+            if self._kept:
+                return list(self._kept)
+            own = None if isinstance(self.cell, Layer) else getattr(self.cell, "get_initial_state", None)
+            if own is not None:
+                return [as_tensor(part, self.dtype, x.builder) for part in _flat(own(batch_size=batch))]
             zero = as_tensor(0, self.dtype, x.builder)
-            return (apply("broadcast_to", zero, shape=(batch, self.units)),) * len(self.state_names)
-        state = tuple(given) if isinstance(given, (list, tuple)) else (given,)
-        if len(state) != len(self.state_names):
-            message = (
-                f"{self.name} has {len(self.state_names)} state parts ({', '.join(self.state_names)}), got {len(state)}"
-            )
+            return [apply("broadcast_to", zero, shape=(batch, size)) for size in sizes]
+        states = _flat(given if isinstance(given, (list, tuple)) else [given])
+        if len(states) != len(sizes):
+            names = ", ".join(self.state_names)
+            message = f"{self.name} has {len(sizes)} state parts ({names}), got {len(states)}"
             raise fail(GraphcValueError, "E211", message, None, x)
-        return tuple(as_tensor(part, self.dtype, x.builder) for part in state)
+        tensors = [as_tensor(part, self.dtype, x.builder) for part in states]
+        for name, size, tensor in zip(self.state_names, sizes, tensors, strict=True):
+            if tensor.shape != (batch, size):
+                message = f"{self.name}: the initial state {name!r} must have shape {(batch, size)}, got {tensor.shape}"
+                raise fail(GraphcValueError, "E211", message, None, x, tensor)
+        return tensors
 
-    def _masks(self, x: Tensor, batch: Dim) -> tuple[Tensor | None, Tensor | None]:
-        """What inputs and state are multiplied with while training."""
-        inputs = dropout_mask(x, self.dropout, (batch, x.shape[-1]), self.seed) if self.dropout else None
-        state = (
-            dropout_mask(x, self.recurrent_dropout, (batch, self.units), self.seed) if self.recurrent_dropout else None
-        )
-        return inputs, state
-
-
-class SimpleRNN(Recurrent):
-    """h' = activation(x W + h U + b); the arguments are those of :class:`Recurrent`."""
-
-    gates = 1
-
-    def step(self, x: Tensor, state: State) -> State:
-        """One step."""
-        total = matmul(x, self.kernel)
-        if self.bias is not None:
-            total = total + self.bias
-        return (self.activation(total + matmul(state[0], self.recurrent_kernel)),)
+    def _keep(self, anchors: Sequence[Tensor], states: Sequence[Tensor]) -> None:
+        """Let every entry point that computes the first step write the last state back."""
+        for anchor in anchors:
+            session = session_of(anchor.builder)
+            for variable, state in zip(self._kept, states, strict=True):
+                session.add_companion(anchor.node, variable.node, state.node, always=True)
 
 
-class LSTM(Recurrent):
-    """Long short-term memory (Hochreiter and Schmidhuber, 1997): c' = f c + i g(candidate), h' = o g(c').
+def _flat(value: Any) -> list[Any]:
+    """What nested lists and tuples hold, in order."""
+    if not isinstance(value, (list, tuple)):
+        return [value]
+    return [item for part in value for item in _flat(part)]
+
+
+def _filled(form: Sequence[Any], parts: Any) -> list[Any]:
+    return [_filled(item, parts) if isinstance(item, (list, tuple)) else next(parts) for item in form]
+
+
+def _chosen(here: Tensor, new: Tensor, old: Tensor | None) -> Tensor:
+    """``new`` where the step counts, else ``old``, or zeros for None."""
+    if new.ndim != 2:
+        here = reshape(here, (here.shape[0], *(1,) * (new.ndim - 1)))
+    if old is None:
+        old = apply("broadcast_to", as_tensor(0, new.dtype, new.builder), shape=new.shape)
+    return where(here, new, old)
+
+
+class _CellLayer(RNN):
+    """A recurrent layer around a cell of its own, whose weights bear the layer's name."""
+
+    cell_class: ClassVar[type[Cell]]
+
+    def __init__(self, units: int, *arguments: Any, **options: Any) -> None:
+        for hint in ("use_cudnn", "implementation"):
+            options.pop(hint, None)  # how Keras should compute, not what
+        own = argument_names(self.cell_class.__init__) | argument_names(Cell.__init__)
+        inner = {name: options.pop(name) for name in sorted((own - {"self", "options"}) & set(options))}
+        super().__init__(self.cell_class(units, *arguments, name="cell", **inner), **options)
+
+    @property
+    def cell_prefix(self) -> str:
+        """The layer's name takes the place of the cell's."""
+        return self.name
+
+    @property
+    def units(self) -> int:
+        """Size of the output and of each part of the state."""
+        return int(self.cell.units)
+
+    def build(self, shape: tuple[Dim, ...]) -> None:
+        """The cell's weights, and the state variables of a stateful layer."""
+        if len(shape) != 3:
+            raise fail(GraphcValueError, "E211", f"{self.name} takes {self._order()}, got shape {shape}")
+        super().build(shape)
+
+    def _step(self, element: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        # Not through the cell's __call__: its scope would say twice where the step belongs.
+        output, following = self.cell.call(element, states)
+        return output, following
+
+
+class SimpleRNN(_CellLayer):
+    """h' = activation(x W + h U + b) over a sequence.
 
     Args:
         units: size of the output and of the state.
-        activation: g, of the candidate and of the cell state.
-        recurrent_activation: of the gates i, f and o.
-        unit_forget_bias: True starts the forget gate's bias at 1.
-        options: as in :class:`Recurrent`.
+        arguments: those of :class:`SimpleRNNCell`.
+        options: those of :class:`SimpleRNNCell` and :class:`RNN`.
     """
 
-    gates = 4
-    state_names = ("h", "c")
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, **options
-        )
-        self.recurrent_activation = activations.get(recurrent_activation)
-        if unit_forget_bias and bias_initializer == "zeros":
-            self.bias_initializer = BlockConstant(values=(0.0, 1.0, 0.0, 0.0))
-
-    def step(self, x: Tensor, state: State) -> State:
-        """One step."""
-        h, c = state
-        z = matmul(x, self.kernel) + matmul(h, self.recurrent_kernel)
-        if self.bias is not None:
-            z = z + self.bias
-        i, f = self.recurrent_activation(self.gate(z, 0)), self.recurrent_activation(self.gate(z, 1))
-        candidate, o = self.activation(self.gate(z, 2)), self.recurrent_activation(self.gate(z, 3))
-        cell = f * c + i * candidate
-        return o * self.activation(cell), cell
+    cell_class = SimpleRNNCell
 
 
-class GRU(Recurrent):
-    """Gated recurrent unit (Cho et al., 2014): h' = z h + (1 - z) g(candidate).
+class LSTM(_CellLayer):
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997) over a sequence.
+
+    Args:
+        units: size of the output and of both parts of the state, h and c.
+        arguments: those of :class:`LSTMCell`.
+        options: those of :class:`LSTMCell` and :class:`RNN`.
+    """
+
+    cell_class = LSTMCell
+
+
+class GRU(_CellLayer):
+    """Gated recurrent unit (Cho et al., 2014) over a sequence.
 
     Args:
         units: size of the output and of the state.
-        activation: g, of the candidate.
-        recurrent_activation: of the gates z and r.
-        reset_after: True resets after the product with the state, which has a bias of its own (Keras' and cuDNN's
-            form); False before it.
-        options: as in :class:`Recurrent`.
+        arguments: those of :class:`GRUCell`.
+        options: those of :class:`GRUCell` and :class:`RNN`.
     """
 
-    gates = 3
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        reset_after: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(
-            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, **options
-        )
-        self.recurrent_activation = activations.get(recurrent_activation)
-        self.reset_after = reset_after
-
-    def bias_shape(self) -> tuple[int, ...]:
-        """One bias for the input, and one for the state where it is reset after the product."""
-        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
-
-    def step(self, x: Tensor, state: State) -> State:
-        """One step."""
-        (h,) = state
-        from_input = matmul(x, self.kernel)
-        if self.bias is not None:
-            from_input = from_input + (self.bias[0] if self.reset_after else self.bias)
-        if self.reset_after:
-            from_state = matmul(h, self.recurrent_kernel)
-            if self.bias is not None:
-                from_state = from_state + self.bias[1]
-            gates = self.recurrent_activation(self.gate(from_input, 0, 2) + self.gate(from_state, 0, 2))
-            z, r = self.gate(gates, 0), self.gate(gates, 1)
-            candidate = self.activation(self.gate(from_input, 2) + r * self.gate(from_state, 2))
-        else:
-            from_state = matmul(h, self.gate(self.recurrent_kernel, 0, 2))
-            gates = self.recurrent_activation(self.gate(from_input, 0, 2) + from_state)
-            z, r = self.gate(gates, 0), self.gate(gates, 1)
-            candidate = self.activation(self.gate(from_input, 2) + matmul(r * h, self.gate(self.recurrent_kernel, 2)))
-        return (z * h + (1 - z) * candidate,)
+    cell_class = GRUCell

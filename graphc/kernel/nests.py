@@ -164,6 +164,8 @@ class _Planner:
             if isinstance(self.kernel.values[number], Reduce) and self.axes[number] <= bound | set(free)
         ]
         ordered = any(store.accumulate or store.scatter is not None for store in stores)
+        fixed = any(store.scatter is not None for store in stores)
+        free = free if fixed else self._by_distance(free, stores, body)
         groups = self._order(here, free, bound, ordered)
         position: dict[int, int] = {}
         for axes in groups:
@@ -193,7 +195,9 @@ class _Planner:
                     made.append(stage)
                 stages.append(tuple(made))
                 stage_costs.append(cost)
-            width = self._spanned(direct, vector, bool(reduces))
+            # The lanes of columns that are reduced are the lanes of those reductions as well.
+            inherits = vector is not None and any(depths[number] > order.index(vector) for number in here)
+            width = self._spanned(body if inherits else direct, vector)
             lanes = self.lane_count([*direct, *roots], vector, width)
             if vector is not None and lanes == 1:
                 continue
@@ -224,6 +228,14 @@ class _Planner:
                 pending.extend(operands(self.kernel.values[number]))
         return sorted(reached)
 
+    def _by_distance(self, free: tuple[int, ...], stores: Sequence[Store], body: Sequence[ValueId]) -> tuple[int, ...]:
+        """The axes with the one that moves furthest in memory outermost: by what is stored, else by what is loaded."""
+        maps = [store.map for store in stores]
+        if not maps:
+            values = (self.kernel.values[number] for number in body)
+            maps = [value.map for value in values if isinstance(value, (Load, Gather))]
+        return tuple(sorted(free, key=lambda axis: -max((abs(map_.coefficients[axis]) for map_ in maps), default=0)))
+
     def _order(
         self, here: Sequence[ValueId], free: tuple[int, ...], bound: frozenset[int], ordered: bool
     ) -> list[list[int]]:
@@ -238,7 +250,7 @@ class _Planner:
                 self.misplaced.add(number)
             elif mine != chain[-1]:
                 chain.append(mine)
-        groups = [sorted(axes - before) for before, axes in pairwise(chain)]
+        groups = [[axis for axis in free if axis in axes - before] for before, axes in pairwise(chain)]
         groups.append([axis for axis in free if axis not in chain[-1]])
         return groups if not ordered else [[axis] for axis in free]
 
@@ -311,12 +323,12 @@ class _Planner:
             width //= 2
         return lanes * width
 
-    def _spanned(self, direct: Sequence[ValueId], vector: int | None, is_reduction: bool) -> int:
+    def _spanned(self, body: Sequence[ValueId], vector: int | None) -> int:
         """Hardware vectors a nest works on at once: more for short bodies, so that their latencies overlap."""
         if vector is None:
             return 1
         weight = 0.0
-        for number in direct:
+        for number in body:
             value = self.kernel.values[number]
             if vector in self.axes[number]:
                 if isinstance(value, (Load, Gather)) and value.map.coefficients[vector] not in (0, 1):

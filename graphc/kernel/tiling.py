@@ -338,9 +338,9 @@ def _cost(kernel: Kernel, plan: Contraction) -> float:
             cost += repeats * tiles_down * tiles_across * _tile_cycles(down, across, terms)
     for store in plan.stores:
         unit = store.map.coefficients[plan.column] == 1
-        cost += repeats * rows * (vectors if unit else extents[plan.column])
+        cost += repeats * rows * (vectors if unit else 2.0 * extents[plan.column])
     if plan.packing == "block":
         plain = _is_plain(kernel, plan.right)
         unit = plain and source_load(kernel, plan.right).map.coefficients[plan.column] == 1
-        cost += repeats * terms * extents[plan.column] * (0.3 if unit else 1.0)
+        cost += repeats * terms * extents[plan.column] * (0.3 if unit else 0.6)
     return cost

@@ -13,7 +13,7 @@ goes up.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -46,23 +46,56 @@ class Fuse(Pass):
 
     Attributes:
         cap: members a group may have: LLVM's cost grows faster than the size of a function.
+        budget: nodes that all *different* groups may have together.  A graph of 100,000 nodes without a loop would
+            otherwise become thousands of kernels that each run once; beyond the budget nodes stay single, and single
+            nodes share a few dozen kernels.
     """
 
     name: ClassVar[str] = "fuse"
     cap: int = 200
+    budget: int = 6000
 
     def run(self, graph: Graph) -> Graph:
         """The graph with groups of two or more nodes as ``fused`` nodes."""
-        return map_regions(graph, self._run_region)
+        budget = _Budget(self.budget)
+        return map_regions(graph, lambda region: self._run_region(region, budget))
 
-    def _run_region(self, graph: Graph) -> Graph:
+    def _run_region(self, graph: Graph, budget: _Budget) -> Graph:
         # A finished group is one node of one level: what its parts kept apart may now fit together. The later walks are
         # short.
         while True:
             groups = _Grouper(graph, self.cap).run()
             if all(len(group.members) < 2 for group in groups.values()):
                 return graph
-            graph = _Emitter(graph, groups).emit()
+            emitted = _Emitter(graph, groups, budget).emit()
+            if emitted is graph:
+                return graph
+            graph = emitted
+
+
+class _Budget:
+    """Counts the nodes of different groups."""
+
+    def __init__(self, nodes: int) -> None:
+        self.left = nodes
+        self.seen: set[Hashable] = set()
+
+    def allows(self, nodes: Sequence[Node]) -> bool:
+        """Whether a group of these nodes may become a kernel: one like it did, or there is room for another."""
+        position: dict[Node, int] = {}
+        rows = []
+        for node in nodes:
+            operands = tuple(position.get(operand, operand.type) for operand in node.inputs)
+            rows.append((node.op, node.attrs.key, operands))
+            position[node] = len(position)
+        signature = tuple(rows)
+        if signature in self.seen:
+            return True
+        if self.left < len(nodes):
+            return False
+        self.left -= len(nodes)
+        self.seen.add(signature)
+        return True
 
 
 class _Grouper:
@@ -149,7 +182,8 @@ class _Grouper:
 class _Emitter:
     """Builds the graph in which every group is one node, in a topological order close to the old one."""
 
-    def __init__(self, graph: Graph, groups: dict[Node, _Group]) -> None:
+    def __init__(self, graph: Graph, groups: dict[Node, _Group], budget: _Budget) -> None:
+        self.budget = budget
         self.graph = graph
         self.groups = groups
         self.builder = RecordingBuilder(graph)
@@ -192,14 +226,9 @@ class _Emitter:
 
     def _place(self, nodes: list[Node]) -> None:
         b = self.builder
-        if len(nodes) == 1:
-            (node,) = nodes
-            operands = [self.table[operand] for operand in node.inputs]
-            made = node if tuple(operands) == node.inputs else b.make(node.op, operands, node.attrs)
-            b.order.setdefault(made)
-            if made is not node:
-                b.set_note(made, self.graph.note(node))
-            self.table[node] = made
+        if len(nodes) == 1 or not self.budget.allows(nodes):
+            for node in nodes:
+                self._place_single(node)
             return
         inside = set(nodes)
         outer: dict[Node, None] = {}
@@ -216,6 +245,14 @@ class _Emitter:
             part = b.make(get_op("result"), [fused], {"index": index})
             b.set_note(part, self.graph.note(node))
             self.table[node] = part
+
+    def _place_single(self, node: Node) -> None:
+        operands = tuple(self.table[operand] for operand in node.inputs)
+        made = node if operands == node.inputs else self.builder.make(node.op, operands, node.attrs)
+        self.builder.place(made)
+        if made is not node:
+            self.builder.set_note(made, self.graph.note(node))
+        self.table[node] = made
 
 
 def _is_scalar_constant(node: Node) -> bool:

@@ -10,10 +10,12 @@ from collections.abc import Collection, Iterator, Sequence
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
+from graphc.ir.traverse import reachable
 from graphc.render.drawing import Region
 from graphc.render.fold import Repeat, find_repeats, is_step
 from graphc.render.picture import Canvas, ClusterPath, Picture
 from graphc.render.plan import Group, Plan, layer_group
+from graphc.render.words import constant_operand
 
 READABLE = 400
 """Boxes above which nodes that merely look alike are folded too."""
@@ -41,7 +43,8 @@ def draw_graph(
         roles: draw only nodes of these roles.
     """
     best: Picture | None = None
-    for plan, remarks, enough in _plans(graph, fold, steps, limit, roles):
+    shown = None if roles is None else _of_roles(graph, roles)
+    for plan, remarks, enough in _plans(graph, fold, steps, limit, shown):
         canvas = Canvas()
         region = Region(canvas, graph, plan)
         region.draw()
@@ -55,27 +58,44 @@ def draw_graph(
 
 
 def _plans(
-    graph: Graph, fold: bool, steps: bool, limit: int, roles: Collection[str] | None
+    graph: Graph, fold: bool, steps: bool, limit: int, shown: Collection[Node] | None
 ) -> Iterator[tuple[Plan, list[str], int]]:
     """Ways to draw the graph, the fullest first: each with its remarks, and the boxes with which it is good enough."""
-    frames = roles is None and len({graph.note(node).role for node in graph.nodes if node.inputs}) > 1
-    repeats = find_repeats(graph, updates_only=not steps) if fold else []
-    yield Plan(repeats, roles, {}, frames), _repeat_remarks(repeats), min(READABLE, limit) if fold and steps else limit
+    frames = shown is None and len({graph.note(node).role for node in graph.nodes if is_computed(node)}) > 1
+    repeats = _whole(find_repeats(graph, updates_only=not steps), shown) if fold else []
+    yield Plan(repeats, shown, {}, frames), _repeat_remarks(repeats), min(READABLE, limit) if fold and steps else limit
     if fold:
-        repeats = find_repeats(graph, alike=True)
-        yield Plan(repeats, roles, {}, frames), _repeat_remarks(repeats), limit
-    drawn = _drawn_nodes(graph, repeats, roles)
+        repeats = _whole(find_repeats(graph, alike=True), shown)
+        yield Plan(repeats, shown, {}, frames), _repeat_remarks(repeats), limit
+    drawn = _drawn_nodes(graph, repeats, shown)
     deepest = max((len(_layers(graph, node)) for node in drawn), default=0)
     for depth in range(deepest, 0, -1):
         merged = _merged_layers(graph, drawn, depth, frames)
         remark = f"Layers are drawn as one box each, to stay within the limit of {limit:,} boxes."
-        yield Plan(repeats, roles, merged, frames), [*_repeat_remarks(repeats), remark], limit
+        yield Plan(repeats, shown, merged, frames), [*_repeat_remarks(repeats), remark], limit
     keep = limit
     for round_ in range(_ROUNDS):
         keep = keep * 3 // 4 if round_ else keep * 9 // 10
         merged = _left_out(drawn, max(keep, 2))
         remark = f"{len(merged):,} of {len(graph):,} nodes, in the middle, are left out: the limit is {limit:,} boxes."
-        yield Plan(repeats, roles, merged, frames), [*_repeat_remarks(repeats), remark], limit
+        yield Plan(repeats, shown, merged, frames), [*_repeat_remarks(repeats), remark], limit
+
+
+def is_computed(node: Node) -> bool:
+    """Does the node compute?  Equal constants of two passes are one node, so the role of a constant says nothing."""
+    return bool(node.inputs) and constant_operand(node) is None
+
+
+def _whole(repeats: list[Repeat], shown: Collection[Node] | None) -> list[Repeat]:
+    """The repeats of which all is shown."""
+    if shown is None:
+        return repeats
+    return [repeat for repeat in repeats if all(node in shown for trip in repeat.trips for node in trip)]
+
+
+def _of_roles(graph: Graph, roles: Collection[str]) -> set[Node]:
+    """The nodes of some roles and all that they read: a loss may hold a gradient, interning merges equal nodes."""
+    return reachable(node for node in graph.nodes if is_computed(node) and graph.note(node).role in roles)
 
 
 def _repeat_remarks(repeats: Sequence[Repeat]) -> list[str]:
@@ -85,13 +105,9 @@ def _repeat_remarks(repeats: Sequence[Repeat]) -> list[str]:
     return [f"What repeats is drawn once: {hidden:,} nodes like those shown are folded away."]
 
 
-def _drawn_nodes(graph: Graph, repeats: Sequence[Repeat], roles: Collection[str] | None) -> list[Node]:
+def _drawn_nodes(graph: Graph, repeats: Sequence[Repeat], shown: Collection[Node] | None) -> list[Node]:
     hidden = {node for repeat in repeats for trip in repeat.trips[1:] for node in trip}
-    return [
-        node
-        for node in graph.nodes
-        if node not in hidden and node.inputs and (roles is None or graph.note(node).role in roles)
-    ]
+    return [node for node in graph.nodes if node not in hidden and node.inputs and (shown is None or node in shown)]
 
 
 def _layers(graph: Graph, node: Node) -> tuple[str, ...]:

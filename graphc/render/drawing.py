@@ -90,7 +90,7 @@ class Region:
         self._emit_links()
 
     def _is_shown(self, node: Node) -> bool:
-        return self.plan.roles is None or not node.inputs or self.graph.note(node).role in self.plan.roles
+        return self.plan.shown is None or not node.inputs or node in self.plan.shown
 
     def _drawn_for(self, node: Node) -> Node:
         place = self.places.get(node)
@@ -247,7 +247,7 @@ class Region:
             repeat = place.repeat
             bare = [part for part in scope if not is_step(part)]
             layers = [("layer", part, None) for part in repeat.scope]
-            layers.append(("repeat", f"{repeat.label} × {len(repeat.trips)}", repeat))
+            layers.append(("repeat", f"× {len(repeat.trips)} · {repeat.label}", repeat))
             layers += [("layer", part, None) for part in bare[len(repeat.scope) :]]
         return (*self.outer, *frame, *layers)
 

@@ -24,7 +24,8 @@ from graphc.passes.fold import Fold
 from graphc.passes.simplify import Simplify
 from graphc.render.formulas import Formulas
 from graphc.render.label import clipped, type_text
-from graphc.render.terms import latex_name
+from graphc.render.stages import choose_entry, is_training
+from graphc.render.terms import latex_name, mathml_text
 
 if TYPE_CHECKING:
     import sympy
@@ -125,8 +126,6 @@ _STYLE = (
 
 
 def _chosen(model: Module | Graph, entry: str | None) -> tuple[Graph, str]:
-    from graphc.render.stages import choose_entry
-
     if isinstance(model, Graph):
         return model, clipped(model.name, 60)
     graph = choose_entry(model, "equations", entry)
@@ -154,7 +153,7 @@ def _differentiated(graph: Graph) -> tuple[Graph, dict[str, tuple[str, Node]], d
         The graph; for each added output what is differentiated (empty for cotangents) and with respect to what;
         input that stands for a cotangent → the output it belongs to.
     """
-    if graph.updates or any(graph.note(node).role != "forward" for node in graph.nodes):
+    if is_training(graph):
         return graph, {}, {}
     b = Builder()
     inputs = [b.input(node.attrs["name"], node.tensor) for node in graph.inputs]
@@ -198,11 +197,9 @@ def _align(lines: Sequence[tuple[Any, Any]], names: dict[Any, str]) -> str:
 
 
 def _mathml_lines(lines: Sequence[tuple[Any, Any]]) -> str:
-    from sympy.printing.mathml import mathml
-
     rows = []
     for left, right in lines:
-        inner = "<mo>=</mo>".join(mathml(side, printer="presentation", order="none") for side in (left, right))
+        inner = "<mo>=</mo>".join(mathml_text(side) for side in (left, right))
         rows.append(f'<div class="line"><math displaystyle="true"><mrow>{inner}</mrow></math></div>')
     return "\n".join(rows)
 

@@ -112,8 +112,12 @@ def _marked_steps(graph: Graph) -> list[Repeat]:
         for first, stop in _equal_runs(looks):
             trips = tuple(tuple(steps[name]) for name in names[first:stop])
             if len(trips) >= MINIMUM_TRIPS and len(trips) * len(trips[0]) >= _MINIMUM_NODES:
-                found.append(Repeat(trips, scope, f"{names[first]} … {names[stop - 1].removeprefix('step ')}"))
+                found.append(Repeat(trips, scope, _range_text(names[first], names[stop - 1])))
     return found
+
+
+def _range_text(first: str, last: str) -> str:
+    return f"steps {first.removeprefix('step ')} … {last.removeprefix('step ')}"
 
 
 def _look(graph: Graph, nodes: Sequence[Node], depth: int) -> Hashable:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _LONGEST = 7
 """Operations in one formula."""
 
+_BRIEF = frozenset({"transpose", "negative", "broadcast_to", "index", "slice"})
+"""Ops that are written again at each use: a name would be longer."""
 _SILENT = frozenset({"cast", "stop_gradient"})
 _SUMMED = frozenset({"sum", "prod", "max", "min", "any", "all", "argmax", "argmin"})
 
@@ -114,9 +116,7 @@ class Formulas:
         is_operation = node.op.kind is not OpKind.SOURCE and node.op.name not in _SILENT and not self._is_implied(node)
         size = sum(self._sizes[operand] for operand in node.inputs) + is_operation
         label = self._labels.get(node)
-        is_short = size <= _LONGEST and (
-            len(self._readers[node]) < 2 or node.op.name in ("transpose", "negative", "broadcast_to")
-        )
+        is_short = size <= _LONGEST and (len(self._readers[node]) < 2 or node.op.name in _BRIEF)
         if label is None and (is_short or not is_operation):
             self._values[node], self._sizes[node] = expression, size
             return

@@ -19,7 +19,8 @@ from graphc.ir.state import State
 from graphc.ir.types import DType, TensorType, ValueType, float32
 
 _LINE = 34
-_DETAIL = 400
+DETAIL = 400
+"""Characters of a detail on a page."""
 
 
 def clipped(text: str, length: int = _LINE) -> str:
@@ -158,7 +159,7 @@ def attribute_details(node: Node) -> list[str]:
     lines = []
     for key, value in node.attrs.items():
         text = value_text(value) if isinstance(value, Graph | ArrayValue | State) else format_value(value)
-        lines.append(f"{key} = {clipped(text, _DETAIL)}")
+        lines.append(f"{key} = {clipped(text, DETAIL)}")
     return lines
 
 
@@ -166,12 +167,12 @@ def node_details(node: Node, note: Note) -> dict[str, str | list[str]]:
     """What the page shows of a node besides its neighbours; empty entries are left out."""
     details: dict[str, str | list[str]] = {
         "op": node.op.name,
-        "name": clipped(note.name or "", _DETAIL),
-        "type": clipped(repr(node.type), _DETAIL),
+        "name": clipped(note.name or "", DETAIL),
+        "type": clipped(repr(node.type), DETAIL),
         "attributes": attribute_details(node),
-        "layer": clipped(" / ".join(note.scope), _DETAIL),
+        "layer": clipped(" / ".join(note.scope), DETAIL),
         "role": note.role if node.inputs else "",
-        "source": [clipped(place_text(place), _DETAIL) for place in note.locations[:8]],
+        "source": [clipped(place_text(place), DETAIL) for place in note.locations[:8]],
         "meaning": node.op.summary,
     }
     return {key: value for key, value in details.items() if value}

@@ -32,9 +32,9 @@ def find_layouter() -> Layouter | None:
     """Graphviz on the PATH, or the wheel's program; None where neither is installed."""
     found = shutil.which("dot")
     if found is not None:
-        return Layouter(Path(found), True)
+        return Layouter(Path(found), is_graphviz=True)
     pure = _wheel_program()
-    return Layouter(pure, False) if pure is not None else None
+    return Layouter(pure, is_graphviz=False) if pure is not None else None
 
 
 def _wheel_program() -> Path | None:
@@ -45,7 +45,7 @@ def _wheel_program() -> Path | None:
         files = []
     for file in files:
         if file.stem == _WHEEL and file.suffix in ("", ".exe"):
-            path = Path(str(file.locate()))
+            path = Path(str(file.locate())).resolve()
             if path.is_file():
                 return path
     found = shutil.which(_WHEEL) or shutil.which(_WHEEL, path=str(Path(sys.executable).parent))

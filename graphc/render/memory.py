@@ -13,7 +13,7 @@ from graphc.kernel.program import Call, Entry, Loop, Program
 from graphc.render.kernels import count_text, walk
 from graphc.render.label import clipped
 from graphc.render.picture import Box
-from graphc.render.style import EDGE, FAINT_INK, LOOKS, NODE_INK, PAGE_INK, PAPER
+from graphc.render.style import EDGE, FAINT_INK, FONT_FAMILY, LOOKS, NODE_INK, PAGE_INK, PAPER
 
 _WIDTH, _HEIGHT = 1120.0, 560.0
 _LEFT, _TOP, _RIGHT, _BOTTOM = 84.0, 84.0, 28.0, 62.0
@@ -74,7 +74,7 @@ def _box(block: _Block, names: Sequence[str]) -> Box:
         "first step": f"{block.first} {_name(names, block.first)}",
         "last step": f"{block.last} {_name(names, block.last)}",
     }
-    return Box(f"b{block.number}", "temporary", block.name, (), None, details)
+    return Box(f"b{block.number}", "temporary", clipped(block.name, 80), (), None, details)
 
 
 def _blocks(entry: Entry) -> list[_Block]:
@@ -119,7 +119,7 @@ class _Drawing:
                 "width": f"{_WIDTH:g}",
                 "height": f"{_HEIGHT:g}",
                 "viewBox": f"0 0 {_WIDTH:g} {_HEIGHT:g}",
-                "font-family": "Helvetica,Arial,sans-serif",
+                "font-family": FONT_FAMILY,
             },
         )
         self._rect(self.root, 0, 0, _WIDTH, _HEIGHT, PAPER, "none")

@@ -116,7 +116,10 @@ def render(
     try:
         require_layouter(kind)
     except GraphcImportError as error:
-        beside = _write(target.with_suffix(".dot"), text.encode())
+        beside = target.with_suffix(".dot")
+        if _is_foreign(beside):
+            raise
+        _write(beside, text.encode())
         raise GraphcImportError(
             error.code, f"{error.message}; the graph was written to {beside}", None, error.hint
         ) from None
@@ -140,6 +143,18 @@ def _format(path: Path, format: str | None, stage: str) -> str:
         f"the stage {stage!r} has {said}" if not wanted else f"the stage {stage!r} cannot be written in {said}",
         hint=f"did you mean {close}?" if close else f"one of {', '.join(offered)}",
     )
+
+
+def _is_foreign(path: Path) -> bool:
+    """Is there a file that we did not write?  Nobody asked for it to be replaced."""
+    start = b"digraph graphc {"
+    try:
+        with path.open("rb") as file:
+            return file.read(len(start)) != start
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from graphc.render.label import DETAIL, clipped
+
+_LINE = 120
+
 ClusterPath = tuple[tuple[str, str, object], ...]
 """(kind, label, identity) of every cluster around a box, outermost first; the identity keeps apart equal labels."""
 
@@ -81,6 +85,10 @@ class Picture:
     remarks: tuple[str, ...] = ()
 
 
+def _cleaned(value: str | Sequence[str]) -> str | list[str]:
+    return clipped(value, DETAIL) if isinstance(value, str) else [clipped(line, DETAIL) for line in value]
+
+
 class Canvas:
     """Collects a picture."""
 
@@ -112,9 +120,11 @@ class Canvas:
         cluster: int | None = None,
         details: Details | None = None,
     ) -> str:
-        """Add a box; gives its key."""
+        """Add a box; gives its key.  Control characters in its texts are replaced here, once for all formats."""
         key = f"n{len(self.boxes)}"
-        self.boxes.append(Box(key, kind, title, tuple(line for line in lines if line), cluster, details or {}))
+        small = tuple(clipped(line, _LINE) for line in lines if line)
+        shown = {name: _cleaned(value) for name, value in (details or {}).items()}
+        self.boxes.append(Box(key, kind, clipped(title, _LINE), small, cluster, shown))
         return key
 
     def tag(self, key: str) -> str:

@@ -39,13 +39,13 @@ class Plan:
 
     Attributes:
         repeats: drawn once.
-        roles: only nodes of these roles; None for all.
+        shown: the nodes to draw; None for all.
         merged: nodes drawn as one box together: node → its group.
         frames: put a frame around each role.
     """
 
     repeats: Sequence[Repeat] = ()
-    roles: Collection[str] | None = None
+    shown: Collection[Node] | None = None
     merged: Mapping[Node, Group] = field(default_factory=dict)
     frames: bool = False
 

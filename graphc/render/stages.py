@@ -42,8 +42,8 @@ def check_stage(stage: str) -> None:
 
 
 def is_training(graph: Graph) -> bool:
-    """Does the graph differentiate or update something?"""
-    return bool(graph.updates) or any(graph.note(node).role != "forward" for node in graph.nodes)
+    """Does the graph update something, or give out a derivative?"""
+    return bool(graph.updates) or any(graph.note(node).role != "forward" for node in graph.output_nodes if node.inputs)
 
 
 def choose_entry(module: Module, stage: str, entry: str | None) -> Graph:

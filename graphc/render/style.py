@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-FONT = "Helvetica,Arial,sans-serif"
+FONT = "Arial"
+"""A name that Graphviz has metrics for and that most systems know."""
+FONT_FAMILY = "Helvetica,Arial,sans-serif"
+"""What a reader of an SVG or a page gets: fonts of the same widths."""
 
 PAPER = "#fdfdfe"
 """Background of the picture."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from graphc.errors import GraphcRuntimeError
 from graphc.render.picture import Box, Picture
-from graphc.render.style import theme_css
+from graphc.render.style import FONT_FAMILY, theme_css
 
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 
@@ -27,13 +29,16 @@ def polish(drawn: bytes, picture: Picture) -> str:
         raise GraphcRuntimeError("E134", f"Graphviz wrote an SVG that cannot be read: {error}") from None
     titles = {box.key: hover_text(box) for box in picture.boxes}
     named = {box.key: box.title for box in picture.boxes}
+    for text in root.iter(f"{{{_SVG}}}text"):
+        text.set("font-family", FONT_FAMILY)
     for group in root.iter(f"{{{_SVG}}}g"):
         title = group.find(f"{{{_SVG}}}title")
         if title is None or title.text is None:
             continue
         kind = group.get("class")
-        if kind == "node" and title.text in titles:
-            title.text = titles[title.text]
+        if kind == "node":
+            _centre_texts(group)
+            title.text = titles.get(title.text, "")
         elif kind == "edge" and "->" in title.text:
             source, _, target = title.text.partition("->")
             group.set("data-from", source)
@@ -42,6 +47,22 @@ def polish(drawn: bytes, picture: Picture) -> str:
         else:
             group.remove(title)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _centre_texts(group: ElementTree.Element) -> None:
+    """Centre the lines of a box: Graphviz starts them where its own font would, and the reader's is another."""
+    across: list[float] = []
+    for shape in group.iter():
+        if shape.tag == f"{{{_SVG}}}ellipse":
+            across.append(float(shape.get("cx", "0")))
+        else:
+            # Points and paths are pairs of coordinates.
+            across += [float(x) for x in _NUMBER.findall(shape.get("points", shape.get("d", "")))[::2]]
+    if not across:
+        return
+    for text in group.iter(f"{{{_SVG}}}text"):
+        text.set("text-anchor", "middle")
+        text.set("x", f"{(min(across) + max(across)) / 2:.2f}")
 
 
 def with_theme(document: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from graphc.render.label import clipped
@@ -131,7 +132,8 @@ def _mathml_of(expression: Any, printer: Any) -> Any:
     def element(tag: str, *children: Any) -> Any:
         made = dom.createElement(tag)
         for child in children:
-            made.appendChild(dom.createTextNode(child) if isinstance(child, str) else child)
+            # sympy's text nodes are written as they are.
+            made.appendChild(dom.createTextNode(escape(child)) if isinstance(child, str) else child)
         return made
 
     def shown(argument: Any, level: str = "Atom") -> Any:
@@ -169,6 +171,36 @@ def _mathml_of(expression: Any, printer: Any) -> Any:
     for argument in arguments:
         listed += [*([element("mo", ",")] if listed else []), printer._print(argument)]
     return element("mrow", head, element("mo", "("), *listed, element("mo", ")"))
+
+
+@cache
+def _mathml_printer() -> Any:
+    from sympy.printing.mathml import MathMLPresentationPrinter
+
+    class Printer(MathMLPresentationPrinter):  # type: ignore[misc]
+        """Writes names as text: sympy's own printer would paste them raw."""
+
+        def _print_Symbol(self, symbol: Any, style: str = "plain") -> Any:
+            plain = _PLAIN.fullmatch(symbol.name)
+            word, index = (plain[1], plain[2]) if plain is not None else (clipped(symbol.name, 60), None)
+            letter = self.dom.createElement("mi")
+            letter.appendChild(self.dom.createTextNode(escape(word)))
+            if index is None:
+                return letter
+            below = self.dom.createElement("mn")
+            below.appendChild(self.dom.createTextNode(index))
+            made = self.dom.createElement("msub")
+            made.appendChild(letter)
+            made.appendChild(below)
+            return made
+
+    return Printer({"order": "none"})
+
+
+def mathml_text(expression: sympy.Expr) -> str:
+    """Presentation MathML of a formula, without the ``math`` element around it."""
+    text: str = _mathml_printer()._print(expression).toxml()
+    return text
 
 
 def product_of(factors: Sequence[sympy.Expr]) -> sympy.Expr:

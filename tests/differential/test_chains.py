@@ -29,7 +29,7 @@ def report(kind: str, nodes: int, backend: str) -> dict[str, float]:
 
 def check(kind: str, nodes: int, backend: str, seconds: float) -> None:
     found = report(kind, nodes, backend)
-    assert found["nodes"] >= nodes * 0.8, found
+    assert nodes * 0.95 <= found["nodes"] <= nodes * 1.05, found
     assert found["seconds"] < seconds, found
     assert found["bytes"] < BYTES, found
 

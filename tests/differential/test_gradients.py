@@ -1,7 +1,7 @@
-"""Every differentiable op: first and second derivatives against finite differences, and forward mode against reverse mode.
+"""Every differentiable op: first and second derivatives against finite differences, forward mode against reverse mode.
 
-The differences are central, of two widths, extrapolated (Richardson): their error is O(h⁴).  Each element of each operand is moved on its own, so a
-derivative that lands in the wrong place is seen.
+The differences are central, of two widths, extrapolated (Richardson): their error is O(h⁴).  Each element of each
+operand is moved on its own, so a derivative that lands in the wrong place is seen.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def seeded(graph: Graph) -> list[int]:
     return [position for position, node in enumerate(graph.output_nodes) if node.dtype is float64]
 
 
-def derivative_graph(graph: Graph, make: Callable[[Builder, list[Node], list[Node], list[Node]], Sequence[Node]], extra: Sequence[Node]) -> Graph:
+def derivative_graph(
+    graph: Graph, make: Callable[[Builder, list[Node], list[Node], list[Node]], Sequence[Node]], extra: Sequence[Node]
+) -> Graph:
     """A graph of ``make(builder, outputs, inputs, more inputs like extra)`` over the inputs of ``graph`` and those."""
     b = Builder()
     inputs = [b.input(node.attrs["name"], node.tensor) for node in graph.inputs]
@@ -82,7 +84,9 @@ def values(graph: Graph, arrays: Sequence[Array]) -> list[Array]:
     return list(evaluate(graph, arrays)[0].values())
 
 
-def numeric_gradient(graph: Graph, arrays: Sequence[Array], by: Sequence[int], weights: dict[int, Array]) -> list[Array]:
+def numeric_gradient(
+    graph: Graph, arrays: Sequence[Array], by: Sequence[int], weights: dict[int, Array]
+) -> list[Array]:
     """∂(Σ weights · outputs)/∂ each element of the inputs ``by``."""
 
     def total(moved: Sequence[Array]) -> float:
@@ -106,7 +110,14 @@ def numeric_gradient(graph: Graph, arrays: Sequence[Array], by: Sequence[int], w
     return found
 
 
-def check(graph: Graph, arrays: Sequence[Array], rng: np.random.Generator, tolerance: float, what: str, only: Sequence[int] | None = None) -> Graph | None:
+def check(
+    graph: Graph,
+    arrays: Sequence[Array],
+    rng: np.random.Generator,
+    tolerance: float,
+    what: str,
+    only: Sequence[int] | None = None,
+) -> Graph | None:
     """Hold reverse mode against differences and forward mode against reverse mode; returns the reverse graph."""
     at, wrt = seeded(graph), moving(graph)
     if not at or not wrt or all(arrays[k].size == 0 for k in wrt):
@@ -120,7 +131,9 @@ def check(graph: Graph, arrays: Sequence[Array], rng: np.random.Generator, toler
         got = gradients[wrt.index(k)]
         assert got.shape == expected.shape, f"{what}: the derivative by input {k} has shape {got.shape}"
         scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
-        np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=f"{what}, by input {k}")
+        np.testing.assert_allclose(
+            got, expected, rtol=tolerance, atol=tolerance * scale, err_msg=f"{what}, by input {k}"
+        )
     directions = [rng.standard_normal(arrays[k].shape) for k in wrt]
     pushed = values(forward_graph(graph), [*arrays, *directions])
     left = sum(np.sum(w * p) for w, p in zip(weights.values(), pushed, strict=True))

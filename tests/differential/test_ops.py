@@ -36,7 +36,17 @@ def failures(backend: str, members: Sequence[Cell]) -> list[str]:
     graph, arrays = joint_graph(members)
     try:
         outputs, _ = compiled(backend, Module("cells", {"cells": graph}))("cells", arrays, None)
-    except (GraphcError, AssertionError, RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError, NameError) as error:
+    except (
+        GraphcError,
+        AssertionError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        NameError,
+    ) as error:
         if len(members) == 1:
             return [f"{backend}: {members[0].name}: {type(error).__name__}: {error}"]
         alone = [found for cell in members for found in failures(backend, [cell])]
@@ -66,7 +76,9 @@ def test_every_op_has_rows_for_all_its_dtypes() -> None:
         if op.name in ("loop", "result", "fused", "custom_gradient", "training"):
             wanted = {dtype for dtype in wanted if dtype.name != "bool"}
         assert covered, f"{op.name} has no row in the table"
-        assert wanted <= covered | ({dtype for dtype in wanted if op.name == "training"}), f"{op.name}: no cell for {sorted(d.name for d in wanted - covered)}"
+        assert wanted <= covered | ({dtype for dtype in wanted if op.name == "training"}), (
+            f"{op.name}: no cell for {sorted(d.name for d in wanted - covered)}"
+        )
 
 
 def test_names_of_cells_differ() -> None:

@@ -1,6 +1,7 @@
 """Random graphs and random loops: all backends agree, whatever passes have run.
 
-``GRAPHC_DAGS`` sets how many graphs; a failure prints the seed, from which ``random_graph(seed)`` or ``random_loop_graph(seed)`` makes the graph again.
+``GRAPHC_DAGS`` sets how many graphs; a failure prints the seed, from which ``random_graph(seed)`` or
+``random_loop_graph(seed)`` makes the graph again.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
+
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph, Module
 from graphc.ir.interp import evaluate
 from graphc.ir.node import Node
 from graphc.ir.printer import print_graph
 from graphc.passes.pipeline import pass_names
-
 from tests.backends_under_test import BACKENDS, Result, compiled, with_passes
 from tests.generators import random_graph, random_loop_graph
 from tests.optable import Array
@@ -46,7 +47,16 @@ class Case:
         try:
             got = compiled(backend, module)(self.graph.name, self.inputs, None)
             wrong = disagreement(self.graph, got, self.expected, self.allowed)
-        except (GraphcError, AssertionError, RuntimeError, TypeError, ValueError, LookupError, NameError, AttributeError) as error:
+        except (
+            GraphcError,
+            AssertionError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+            LookupError,
+            NameError,
+            AttributeError,
+        ) as error:
             raise AssertionError(self.report(backend, what, f"{type(error).__name__}: {error}", module)) from error
         assert wrong is None, self.report(backend, what, wrong, module)
 

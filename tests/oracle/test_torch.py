@@ -1,6 +1,6 @@
 """Values and derivatives of every differentiable op against torch in float64.
 
-Where conventions differ, the cell is not compared but listed in ``DIFFERENT`` with both answers, and a test holds each to what is written there.
+Where conventions differ, the point stands in ``DIFFERENT`` with both answers, and a test holds each to what is written.
 """
 
 from __future__ import annotations

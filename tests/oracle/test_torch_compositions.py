@@ -23,7 +23,11 @@ COMPOSITIONS: Mapping[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]
     "log_softmax": (lambda x: dsl.log_softmax(x, axis=-1), lambda torch, x: torch.log_softmax(x, -1)),
     "logsumexp": (lambda x: dsl.logsumexp(x, axis=1), lambda torch, x: torch.logsumexp(x, 1)),
     "cross-entropy": (
-        lambda x: -dsl.mean(dsl.sum(dsl.log_softmax(x, axis=-1) * dsl.one_hot(dsl.constant(LABELS), 5, dtype=dsl.float64), axis=-1)),
+        lambda x: (
+            -dsl.mean(
+                dsl.sum(dsl.log_softmax(x, axis=-1) * dsl.one_hot(dsl.constant(LABELS), 5, dtype=dsl.float64), axis=-1)
+            )
+        ),
         lambda torch, x: torch.nn.functional.cross_entropy(x, torch.from_numpy(LABELS)),
     ),
     "layer normalisation": (

@@ -20,7 +20,9 @@ def torch_functions() -> Mapping[str, TorchFunction]:
 
     def reduced(function: Callable[..., Any]) -> TorchFunction:
         # torch reduces everything for an empty list of axes; ours reduces nothing.
-        return lambda attrs, x: function(x, dim=attrs["axes"], keepdim=attrs["keepdims"]) if attrs["axes"] else x.clone()
+        return lambda attrs, x: (
+            function(x, dim=attrs["axes"], keepdim=attrs["keepdims"]) if attrs["axes"] else x.clone()
+        )
 
     def cumsum(attrs: Mapping[str, Any], x: Any) -> Any:
         axis = attrs["axis"]
@@ -37,13 +39,17 @@ def torch_functions() -> Mapping[str, TorchFunction]:
 
     def pad(attrs: Mapping[str, Any], x: Any, value: Any) -> Any:
         # What is padded with zeros, plus the value wherever nothing was.
-        sides = [amount for pair in zip(reversed(attrs["low"]), reversed(attrs["high"]), strict=True) for amount in pair]
+        sides = [
+            amount for pair in zip(reversed(attrs["low"]), reversed(attrs["high"]), strict=True) for amount in pair
+        ]
         grow = torch.nn.functional.pad
         return grow(x, sides) + value * (1 - grow(torch.ones_like(x), sides)) if sides else x + 0 * value
 
     def patches(attrs: Mapping[str, Any], x: Any) -> Any:
         rank = x.ndim
-        for axis, window, stride, dilation in zip(attrs["axes"], attrs["window"], attrs["strides"], attrs["dilation"], strict=True):
+        for axis, window, stride, dilation in zip(
+            attrs["axes"], attrs["window"], attrs["strides"], attrs["dilation"], strict=True
+        ):
             x = x.unfold(axis, (window - 1) * dilation + 1, stride)[..., ::dilation]
         assert x.ndim == rank + len(attrs["axes"])
         return x
@@ -101,13 +107,30 @@ def torch_functions() -> Mapping[str, TorchFunction]:
 
 
 _SAME_NAME = (
-    *("abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cos", "cosh", "erf", "exp", "expm1", "log", "log10", "log1p", "log2"),
+    *(
+        "abs",
+        "acos",
+        "acosh",
+        "asin",
+        "asinh",
+        "atan",
+        "atanh",
+        "cos",
+        "cosh",
+        "erf",
+        "exp",
+        "expm1",
+        "log",
+        "log10",
+        "log1p",
+        "log2",
+    ),
     *("negative", "reciprocal", "sigmoid", "sin", "sinh", "sqrt", "square", "tan", "tanh"),
     *("add", "atan2", "copysign", "hypot", "logaddexp", "maximum", "minimum", "multiply", "remainder", "subtract"),
 )
 
 
-# -- images: torch knows channels first and padding of both sides alike ---------------------------------------------------
+# -- images: torch knows channels first, and padding of both sides alike -----------------------------------------------
 
 
 def _first(attrs: Mapping[str, Any], x: Any) -> Any:
@@ -119,7 +142,11 @@ def _restored(attrs: Mapping[str, Any], x: Any) -> Any:
 
 
 def _kernel_first(attrs: Mapping[str, Any], kernel: Any) -> Any:
-    return kernel.permute(kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2)) if attrs["layout"].endswith("C") else kernel
+    return (
+        kernel.permute(kernel.ndim - 1, kernel.ndim - 2, *range(kernel.ndim - 2))
+        if attrs["layout"].endswith("C")
+        else kernel
+    )
 
 
 def _padded(attrs: Mapping[str, Any], x: Any, value: float) -> Any:
@@ -150,7 +177,13 @@ def _conv_transpose(attrs: Mapping[str, Any], x: Any, kernel: Any) -> Any:
     spatial = [
         (dim - 1) * stride + (taps - 1) * gap + 1 + extra - low - high
         for dim, stride, taps, gap, extra, (low, high) in zip(
-            data.shape[2:], attrs["strides"], weight.shape[2:], attrs["dilation"], attrs["output_padding"], attrs["padding"], strict=True
+            data.shape[2:],
+            attrs["strides"],
+            weight.shape[2:],
+            attrs["dilation"],
+            attrs["output_padding"],
+            attrs["padding"],
+            strict=True,
         )
     ]
     zero = torch.zeros((data.shape[0], weight.shape[1] * attrs["groups"], *spatial), dtype=x.dtype, requires_grad=True)
@@ -182,6 +215,8 @@ def _average_pool(attrs: Mapping[str, Any], x: Any) -> Any:
 
 
 def _windows(attrs: Mapping[str, Any], data: Any) -> Any:
-    for place, (window, stride, dilation) in enumerate(zip(attrs["window"], attrs["strides"], attrs["dilation"], strict=True)):
+    for place, (window, stride, dilation) in enumerate(
+        zip(attrs["window"], attrs["strides"], attrs["dilation"], strict=True)
+    ):
         data = data.unfold(2 + place, (window - 1) * dilation + 1, stride)[..., ::dilation]
     return data

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pickle
 
 import sympy
-from graphc.ir.dim import Dim, Poly, divide_exact, parse_dim, product, substitute, symbol, to_sympy
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from graphc.ir.dim import Dim, Poly, divide_exact, parse_dim, product, substitute, symbol, to_sympy
 
 NAMES = ("batch", "time", "n")
 SMALL = st.integers(-6, 6)
@@ -16,7 +17,9 @@ LEAVES: st.SearchStrategy[Dim] = st.one_of(SMALL, st.sampled_from(NAMES).map(sym
 
 def _combined(inner: st.SearchStrategy[Dim]) -> st.SearchStrategy[Dim]:
     pairs = st.tuples(inner, inner)
-    return st.one_of(pairs.map(lambda p: p[0] + p[1]), pairs.map(lambda p: p[0] - p[1]), pairs.map(lambda p: p[0] * p[1]))
+    return st.one_of(
+        pairs.map(lambda p: p[0] + p[1]), pairs.map(lambda p: p[0] - p[1]), pairs.map(lambda p: p[0] * p[1])
+    )
 
 
 DIMS = st.recursive(LEAVES, _combined, max_leaves=6)

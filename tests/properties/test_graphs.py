@@ -1,10 +1,13 @@
-"""Laws that hold for every graph: the text form, the verifier, passes that have run already, rolling and its inverse, memory plans."""
+"""Laws of every graph: its text form, the verifier, passes that have run already, rolling and back, memory plans."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module
 from graphc.ir.parser import parse_graph
@@ -19,9 +22,6 @@ from graphc.passes.pipeline import PIPELINE, run_pipeline
 from graphc.passes.roll import Roll
 from graphc.passes.simplify import Simplify
 from graphc.passes.unroll import Unroll
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.backends_under_test import program_of
 from tests.generators import random_graph, random_loop_graph
 

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from graphc.errors import GraphcTypeError
 from graphc.ir.types import ALL_DTYPES, DType, bfloat16, float16, float32, int8, int32, promote, uint8
 

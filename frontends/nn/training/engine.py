@@ -54,12 +54,13 @@ class Engine:
         self._compiled: dict[tuple[Any, ...], driver.CompiledModel] = {}
         self._lock = threading.RLock()
 
-    def call(self, entry: str, arrays: Sequence[Array]) -> dict[str, Array]:
-        """The outputs of an entry point by name; the arrays are converted to the dtypes it takes."""
+    def call(self, entry: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs of an entry point by name; the arrays (by name) are converted to the dtypes it takes."""
         graph = self.module.entry(entry)
         given = []
-        for node, array in zip(graph.inputs, arrays, strict=True):
-            given.append(converted(array, np.dtype(node.dtype.storage), f"{entry}: {node.attrs['name']}"))
+        for node in graph.inputs:
+            name = node.attrs["name"]
+            given.append(converted(arrays[name], np.dtype(node.dtype.storage), f"{entry}: {name}"))
         dims = _solve(graph, given)
         with self._lock:
             compiled = self.compiled((entry,), dims)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import GraphcTypeError, GraphcValueError, nearest
 from graphc.frontends.dsl.reductions import mean
 from graphc.frontends.dsl.tensor import Tensor
 from graphc.frontends.nn import losses, metrics
 from graphc.frontends.nn.layer import snake_case
+from graphc.ir.types import DType, int64
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 """A function of (y_true, y_pred)."""
@@ -52,7 +55,7 @@ _SHORT = {
     "nll": "negative_log_likelihood",
     "rmse": "root_mean_squared_error",
 }
-_INTEGER_TARGETS = ("sparse_categorical_crossentropy", "negative_log_likelihood")
+_INTEGER_TARGETS: tuple[str, ...] = ("sparse_categorical_crossentropy", "negative_log_likelihood")
 
 
 def _named(identifier: str, known: Mapping[str, Objective], what: str) -> Objective:
@@ -86,10 +89,14 @@ def get_metric(identifier: Any) -> tuple[str, Objective]:
     return str(name or snake_case(type(identifier).__name__)), identifier
 
 
-def takes_integers(loss: Objective) -> bool:
-    """Whether the targets of ``loss`` are class numbers."""
-    name = getattr(loss, "__name__", None) or snake_case(type(loss).__name__)
-    return name in _INTEGER_TARGETS
+def target_dtype(loss: Objective | None, given: np.dtype[Any], prediction: DType) -> DType:
+    """The dtype of the targets: class numbers are integers, what a loss of ours compares is as the prediction.
+
+    A user's own loss gets integers where the data are integers.
+    """
+    if loss is not None and loss in _LOSSES.values():
+        return int64 if loss in map(_LOSSES.get, _INTEGER_TARGETS) else prediction
+    return int64 if given.kind in "iu" else prediction
 
 
 def scalar_of(objective: Objective, truth: Tensor, prediction: Tensor) -> Tensor:

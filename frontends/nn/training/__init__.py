@@ -1,0 +1,1 @@
+"""Training as in Keras: compile, fit, evaluate, predict, save."""

@@ -1,0 +1,194 @@
+"""``Compilable``: a layer with inputs and outputs, and the compiled entry points behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import GraphcTypeError, GraphcValueError
+from graphc.frontends import optim
+from graphc.frontends.dsl.model import Model as EntryPoints
+from graphc.frontends.dsl.session import current_session, entered
+from graphc.frontends.dsl.tensor import Tensor, fail
+from graphc.frontends.nn.history import History
+from graphc.frontends.nn.layer import Layer
+from graphc.frontends.nn.summary import Block
+from graphc.frontends.nn.training.data import Array, Batch
+from graphc.frontends.nn.training.engine import Engine, Target
+from graphc.frontends.nn.training.entries import Request, rate_name, target_names, training_entries
+from graphc.frontends.optim.optimizer import Optimizer, check_number
+
+DEFAULT_BATCH_SIZE = 32
+
+
+class Compilable(Layer):
+    """A layer with inputs and outputs, whose entry points are compiled when data say how large they are.
+
+    Args:
+        seed: of the initial weights and of dropout.
+        options: as in :class:`Layer`.
+
+    Attributes:
+        history: of the last ``fit``.
+        stop_training: set by a callback to end ``fit`` after the present epoch.
+    """
+
+    def __init__(self, *, seed: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.seed = seed
+        self.history: History | None = None
+        self.stop_training = False
+        self._session = current_session()
+        self._inputs: tuple[Tensor, ...] = ()
+        self._outputs: dict[str, Tensor] = {}
+        self._structure: Any = None
+        self._request: Request | None = None
+        self._target = Target()
+        self._engine: Engine | None = None
+        self._trains = False
+        self._loaded: dict[str, Array] = {}
+        self._batch_size = DEFAULT_BATCH_SIZE
+
+    # -- what a kind of network says -------------------------------------------------------------------------------
+
+    def connect(self, batch: Batch | None) -> bool:
+        """Make inputs and outputs, for the shapes of ``batch`` where they are not known otherwise.
+
+        Returns:
+            False where nothing is known of the inputs.
+        """
+        raise fail(GraphcTypeError, "E213", f"{type(self).__name__} does not say what it consists of: define connect")
+
+    def blocks(self) -> list[Block]:
+        """The layers as rows of a summary."""
+        return []
+
+    # -- set-up ----------------------------------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The inputs; empty before they are known."""
+        self._connected()
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The outputs; empty before the inputs are known."""
+        self._connected()
+        return tuple(self._outputs.values())
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Inside, tensors are made in the session of the layers, wherever the caller is."""
+        with entered(self._session):
+            yield
+
+    def _connected(self, batch: Batch | None = None, *, required: bool = False) -> bool:
+        if self._outputs:
+            return True
+        with self._at_work():
+            known = self.connect(batch)
+        if required and not known:
+            hint = "give the first layer input_shape=(...), put nn.Input(shape) first, or fit it to data"
+            raise GraphcValueError("E214", f"{self.name} does not know the shape of its input yet", hint=hint)
+        return known
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        *,
+        loss_weights: Any = None,
+        backend: str = "llvm",
+        threads: int = 1,
+        fast_math: bool = False,
+    ) -> None:
+        """Say how to train; nothing is compiled before data give the sizes.
+
+        The weights keep their values, the optimizer starts anew.
+
+        Args:
+            optimizer: an optimizer or its name.
+            loss: a function of (y_true, y_pred) or its name; for several outputs a list, or a dict by label.
+            metrics: a list of functions of (y_true, y_pred) or names; for several outputs a dict by label.
+            loss_weights: numbers by which the losses of several outputs are multiplied.
+            backend: as in :func:`graphc.compile`.
+            threads: native threads a step may use.
+            fast_math: as in :func:`graphc.compile`.
+        """
+        self._request = Request(optim.get(optimizer), loss, metrics, loss_weights)
+        self._target = Target(backend, threads, fast_math)
+        self._drop_engine()
+
+    @property
+    def optimizer(self) -> Optimizer | None:
+        """The optimizer that ``compile`` was given."""
+        return None if self._request is None else self._request.optimizer
+
+    def _drop_engine(self) -> None:
+        """Forget the entry points and the optimizer's state, and keep the values of everything else."""
+        if self._engine is not None:
+            roles = {name: variable.role for name, variable in self._engine.module.states.items()}
+            mine = {variable.name for variable in self.states}
+            self._loaded |= {
+                name: np.array(value)
+                for name, value in self._engine.values.items()
+                if name in mine or roles[name] not in ("slot", "counter")
+            }
+        self._engine, self._trains = None, False
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of what the outputs are compared with: ``y``, or ``y_<label>`` for each of several."""
+        return target_names(list(self._outputs))
+
+    # -- engines ---------------------------------------------------------------------------------------------------
+
+    def _engine_for(self, batch: Batch | None, *, training: bool) -> Engine:
+        """The engine with the entry points that are wanted; what was there keeps its values."""
+        self._connected(batch, required=True)
+        if self._engine is not None and (self._trains or not training):
+            return self._engine
+        entries: dict[str, Any] = {"predict": dict(self._outputs)}
+        with self._at_work():
+            if training:
+                if self._request is None:
+                    hint = "call compile(optimizer, loss) first"
+                    raise GraphcValueError("E455", f"{self.name} is not compiled", hint=hint)
+                entries |= training_entries(self._outputs, () if batch is None else batch.targets, self._request)
+            module = EntryPoints(**entries).module
+        values = dict(self._loaded) if self._engine is None else {**self._loaded, **self._engine.values}
+        if training:
+            unknown = sorted(values.keys() - module.states.keys() - {variable.name for variable in self.states})
+            if unknown:
+                message = f"the loaded weights have {unknown[0]!r}, which {self.name} with its optimizer does not"
+                hint = "compile with the optimizer that they were saved with, or load_weights(path, optimizer=False)"
+                raise GraphcValueError("E566", message, hint=hint)
+        self._engine = Engine(module, self._target, self.seed, values)
+        self._loaded = {name: value for name, value in values.items() if name not in module.states}
+        self._trains = training
+        return self._engine
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate in use; assigning changes it from the next step on.
+
+        Raises:
+            GraphcValueError: the optimizer follows a schedule or a tensor of the user's.
+        """
+        return float(self._rate_variable()[()])
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._rate_variable()[...] = check_number("learning_rate", float(value), 0.0)
+
+    def _rate_variable(self) -> Array:
+        name = "" if self.optimizer is None else rate_name(self.optimizer)
+        if self._engine is None or name not in self._engine.values:
+            message = f"{self.name} has no learning rate that can be read or set"
+            raise GraphcValueError("E455", message, hint="it has one once fit has begun, unless a schedule gives it")
+        return self._engine.values[name]

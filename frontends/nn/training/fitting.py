@@ -1,0 +1,151 @@
+"""The loop of ``fit``: epochs, steps, validation, callbacks."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from graphc.errors import GraphcValueError
+from graphc.frontends.nn.history import History
+from graphc.frontends.nn.training.data import ArraySource, Source, permutation
+from graphc.frontends.nn.training.progress import Progress
+
+if TYPE_CHECKING:
+    from graphc.frontends.nn.training.network import Network
+
+
+@dataclass
+class Run:
+    """What ``fit`` was asked to do; see :meth:`Network.fit`."""
+
+    source: Source
+    batch_size: int
+    epochs: int
+    initial_epoch: int
+    shuffle: bool
+    seed: int
+    verbose: int | str | bool
+    callbacks: tuple[Any, ...]
+    validation_batch_size: int
+    validation: Source | None = None
+
+    def split(self, fraction: float) -> None:
+        """Keep the last samples for validation."""
+        if not isinstance(self.source, ArraySource):
+            raise GraphcValueError(
+                "E455", "validation_split needs arrays", hint="give validation_data for data from an iterator"
+            )
+        self.source, self.validation = self.source.split(fraction)
+
+
+class Means:
+    """Figures of batches, averaged over samples."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, float] = {}
+        self._samples = 0
+
+    def add(self, figures: Mapping[str, float], samples: int) -> dict[str, float]:
+        """Take in the figures of a batch, and give the means so far."""
+        self._samples += samples
+        for name, value in figures.items():
+            self._totals[name] = self._totals.get(name, 0.0) + value * samples
+        return self.means
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The means so far."""
+        return {name: total / self._samples for name, total in self._totals.items()}
+
+
+def fit(network: Network, run: Run) -> History:
+    """Train, and give the figures of each epoch."""
+    history = History({"epochs": run.epochs, "steps": run.source.steps(run.batch_size), "batch_size": run.batch_size})
+    network.history = history
+    network.stop_training = False
+    progress = Progress(run.verbose, run.epochs)
+    for callback in run.callbacks:
+        callback.set_model(network)
+        callback.set_params({**history.params, "seed": run.seed})
+    _tell(run, "on_train_begin")
+    logs: dict[str, float] = {}
+    with _stop_on_interrupt() as stop:
+        for epoch in range(run.initial_epoch, run.epochs):
+            _tell(run, "on_epoch_begin", epoch, {})
+            progress.begin(epoch, run.source.steps(run.batch_size))
+            logs = _epoch(network, run, epoch, progress, stop)
+            history.interrupted = stop.is_set()
+            if run.validation is not None and not history.interrupted:
+                measured = measure(network, run.validation, run.validation_batch_size)
+                logs |= {f"val_{name}": value for name, value in measured.items()}
+            progress.end(logs)
+            if history.interrupted:
+                progress.note("interrupted: what was learned is kept")
+                break
+            # Callbacks may add figures of their own, and read those of the callbacks before them.
+            _tell(run, "on_epoch_end", epoch, logs)
+            history.append(epoch, logs)
+            if network.stop_training:
+                break
+    _tell(run, "on_train_end", logs)
+    return history
+
+
+def _epoch(network: Network, run: Run, epoch: int, progress: Progress, stop: threading.Event) -> dict[str, float]:
+    order = None
+    if run.shuffle and isinstance(run.source, ArraySource):
+        order = permutation(run.source.samples, run.seed, epoch)
+    means = Means()
+    logs: dict[str, float] = {}
+    number = -1
+    for number, batch in enumerate(run.source.batches(run.batch_size, order)):
+        _tell(run, "on_train_batch_begin", number, {})
+        logs = means.add(network.run_batch("train", batch), batch.size)
+        progress.step(batch.size, logs)
+        _tell(run, "on_train_batch_end", number, logs)
+        if stop.is_set():
+            break
+    if number < 0:
+        hint = "an iterator can be read once: give steps_per_epoch, or an iterable that starts anew"
+        raise GraphcValueError("E455", f"the data ended before epoch {epoch + 1} of {run.epochs}", hint=hint)
+    return logs
+
+
+def measure(network: Network, source: Source, batch_size: int) -> dict[str, float]:
+    """The loss and the metrics over one epoch of ``source``."""
+    means = Means()
+    logs: dict[str, float] = {}
+    for batch in source.batches(batch_size):
+        logs = means.add(network.run_batch("evaluate", batch), batch.size)
+    if not logs:
+        raise GraphcValueError("E455", "there are no samples to measure")
+    return logs
+
+
+def _tell(run: Run, event: str, *arguments: Any) -> None:
+    for callback in run.callbacks:
+        getattr(callback, event)(*arguments)
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """The first Ctrl-C inside sets the event, so that the present step is finished; a second one interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

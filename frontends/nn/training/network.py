@@ -1,0 +1,271 @@
+"""``Network``: what can be trained, measured, asked and saved."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import GraphcValueError
+from graphc.frontends.dsl.model import Model as EntryPoints
+from graphc.frontends.nn import summary as summaries
+from graphc.frontends.nn.history import History
+from graphc.frontends.nn.training import fitting
+from graphc.frontends.nn.training.compilable import DEFAULT_BATCH_SIZE, Compilable
+from graphc.frontends.nn.training.data import Array, Batch, Source, make_source
+from graphc.frontends.nn.training.engine import read_states
+from graphc.frontends.nn.training.entries import BATCH
+from graphc.frontends.nn.training.names import aligned
+
+
+class Network(Compilable):
+    """What :class:`Sequential` and the functional :class:`Model` share; see there."""
+
+    # -- work ------------------------------------------------------------------------------------------------------
+
+    def _source(self, x: Any, y: Any, batch_size: int, steps: int | None = None) -> Source:
+        """The data as batches; connects the network where its inputs are not known yet."""
+        names = tuple(str(tensor.name) for tensor in self._inputs) if self._connected() else ("x",)
+        targets = self.target_names if self._outputs else ("y",)
+        source = make_source(x, y, names, targets, steps)
+        if not self._outputs:
+            self._connected(source.first(batch_size), required=True)
+        return source
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str | bool = "auto",
+        callbacks: Sequence[Any] = (),
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        *,
+        seed: int = 0,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+    ) -> History:
+        """Train.  Ctrl-C ends after the present step and keeps what was learned.
+
+        Args:
+            x: an array, a list or dict of arrays for several inputs, or an iterable of batches (inputs, targets).
+                Memory-mapped arrays are read batch by batch.
+            y: the targets; None where ``x`` yields them.
+            batch_size: samples a step, 32 by default.
+            epochs: number of the last epoch.
+            verbose: 0 silent, 1 a bar, 2 a line an epoch, ``"auto"`` a bar on a terminal and nothing elsewhere.
+            callbacks: see :mod:`graphc.nn.callbacks`.
+            validation_split: share of the samples, the last ones before shuffling, that are measured and not learned.
+            validation_data: (x, y) to measure after each epoch, or an iterable of batches.
+            shuffle: True takes the samples of arrays in another order in each epoch.
+            seed: of that order.
+            initial_epoch: number of the first epoch, to go on with a run.
+            steps_per_epoch: batches an epoch of an iterable.
+            validation_steps: batches of an iterable to measure.
+            validation_batch_size: by default ``batch_size``.
+
+        Returns:
+            The figures of each epoch.
+        """
+        size = self._checked_batch_size(batch_size)
+        run = fitting.Run(
+            source=self._source(x, y, size, steps_per_epoch),
+            batch_size=size,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            shuffle=shuffle,
+            seed=seed,
+            verbose=verbose,
+            callbacks=tuple(callbacks),
+            validation_batch_size=size if validation_batch_size is None else validation_batch_size,
+        )
+        if validation_data is not None:
+            pair = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
+            run.validation = self._source(*pair, run.validation_batch_size, validation_steps)
+        elif validation_split:
+            run.split(validation_split)
+        self._engine_for(run.source.first(size), training=True)
+        self._batch_size = size
+        self.history = fitting.fit(self, run)
+        return self.history
+
+    def _checked_batch_size(self, given: int | None) -> int:
+        if given is None:
+            fixed = self._inputs[0].shape[0] if self._connected() else None
+            return fixed if isinstance(fixed, int) else DEFAULT_BATCH_SIZE
+        if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
+            raise GraphcValueError("E455", f"batch_size must be a positive integer, got {given!r}")
+        return int(given)
+
+    def run_batch(self, entry: str, batch: Batch) -> dict[str, float]:
+        """The figures of ``train`` or ``evaluate`` for one batch."""
+        engine = self._engine_for(batch, training=True)
+        made = engine.call(entry, self._named(batch))
+        return {name: float(value) for name, value in made.items()}
+
+    def _named(self, batch: Batch) -> dict[str, Array]:
+        names = (*(str(tensor.name) for tensor in self._inputs), *self.target_names)
+        return dict(zip(names, (*batch.inputs, *batch.targets), strict=False))
+
+    def train_on_batch(self, x: Any, y: Any) -> dict[str, float]:
+        """One step; the loss and the metrics before it."""
+        return self.run_batch("train", self._source(x, y, sys.maxsize).first(sys.maxsize))
+
+    def evaluate(
+        self, x: Any, y: Any = None, batch_size: int | None = None, *, steps: int | None = None
+    ) -> dict[str, float]:
+        """The loss and the metrics on data, which change nothing: means over all samples.
+
+        Args:
+            x: as in :meth:`fit`.
+            y: as in :meth:`fit`.
+            batch_size: samples at once, 32 by default.
+            steps: batches of an iterable to measure.
+        """
+        size = self._checked_batch_size(batch_size)
+        source = self._source(x, y, size, steps)
+        self._engine_for(source.first(size), training=True)
+        return fitting.measure(self, source, size)
+
+    def predict(self, x: Any, batch_size: int | None = None, *, steps: int | None = None) -> Any:
+        """The outputs for all samples: an array, or a list or dict of arrays as the outputs were given.
+
+        Args:
+            x: an array, a list or dict of arrays, or an iterable of batches.
+            batch_size: samples at once, 32 by default.
+            steps: batches of an iterable to predict.
+        """
+        size = self._checked_batch_size(batch_size)
+        source = self._source(x, None, size, steps)
+        engine = self._engine_for(None, training=False)
+        made = [engine.call("predict", self._named(batch)) for batch in source.batches(size)]
+        if not made:
+            raise GraphcValueError("E455", "there are no samples")
+        joined = {label: np.concatenate([part[label] for part in made]) for label in self._outputs}
+        if isinstance(self._structure, Mapping):
+            return joined
+        arrays = list(joined.values())
+        return arrays if isinstance(self._structure, (list, tuple)) else arrays[0]
+
+    # -- weights and files -----------------------------------------------------------------------------------------
+
+    def _values(self) -> Mapping[str, Array]:
+        return self._engine_for(None, training=False).values
+
+    def get_weights(self) -> list[Array]:
+        """Copies of the weights, layer by layer, in Keras' order."""
+        values = self._values()
+        return [np.array(values[variable.name]) for variable in self.states]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take over weights in the order of :meth:`get_weights`.
+
+        Raises:
+            GraphcValueError: another number of arrays, or another shape.
+        """
+        values, states = self._values(), self.states
+        if len(weights) != len(states):
+            raise GraphcValueError("E566", f"{self.name} has {len(states)} weights, got {len(weights)}")
+        arrays = [np.asarray(given) for given in weights]
+        for variable, array in zip(states, arrays, strict=True):
+            if array.shape != variable.type.static_shape:
+                message = f"{variable.name!r} has shape {variable.type.static_shape}, got {array.shape}"
+                raise GraphcValueError("E566", message)
+        for variable, array in zip(states, arrays, strict=True):
+            values[variable.name][...] = array
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights, and the optimizer's state once there is one, to a safetensors file, whole or not at all."""
+        self._engine_for(None, training=False).save(path)
+
+    def load_weights(self, path: str | os.PathLike[str], *, optimizer: bool = True) -> None:
+        """Take over a file of :meth:`save_weights`; training then goes on as if it had not been interrupted.
+
+        Args:
+            path: the file.
+            optimizer: False leaves the optimizer's state as it is.
+
+        Raises:
+            GraphcValueError: the file lacks a weight, or has one that does not fit (E566).
+        """
+        engine = self._engine_for(None, training=False)
+        mine = [variable.name for variable in self.states]
+        found = aligned(read_states(path), mine)
+        missing = [name for name in mine if name not in found]
+        if missing:
+            raise GraphcValueError("E566", f"cannot use the weights {os.fspath(path)!r}: they lack {missing[0]!r}")
+        wanted = found if optimizer else {name: found[name] for name in mine}
+        known = {name: value for name, value in wanted.items() if name in engine.values}
+        unknown = {name: value for name, value in wanted.items() if name not in engine.values}
+        if unknown and self._trains:
+            name = next(iter(unknown))
+            raise GraphcValueError("E566", f"the weights have {name!r}, which {self.name} with its optimizer does not")
+        for name, value in known.items():
+            old = engine.values[name]
+            if old.shape != value.shape or old.dtype != value.dtype:
+                message = f"{name!r} must be {old.dtype}{list(old.shape)}, got {value.dtype}{list(value.shape)}"
+                raise GraphcValueError("E566", message)
+        for name, value in known.items():
+            engine.values[name][...] = value
+        # The optimizer's variables are made with the first step, for which these wait.
+        self._loaded |= {name: np.array(value) for name, value in unknown.items()}
+
+    def export(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        batch_size: int | None = None,
+        name: str | None = None,
+        force: bool = False,
+    ) -> str:
+        """Write an artifact that needs nothing but numpy, and return its path.
+
+        It has the entry points ``predict`` and, once data have said what the targets look like, ``evaluate`` and
+        ``train``, with the present weights and optimizer state.
+
+        Args:
+            folder: the destination.
+            batch_size: of its entry points, whose shapes are fixed; by default that of the last ``fit``.
+            name: of the model in C and in file names; by default that of the folder.
+            force: replace an artifact that is there.
+        """
+        engine = self._engine_for(None, training=False)
+        entries = tuple(engine.module.entries)
+        dims = {BATCH: self._batch_size if batch_size is None else self._checked_batch_size(batch_size)}
+        fixed = isinstance(self._inputs[0].shape[0], int)
+        return engine.compiled(entries, {} if fixed else dims).save(folder, name=name, force=force)
+
+    save = export
+
+    # -- summary ---------------------------------------------------------------------------------------------------
+
+    def summary_rows(self) -> list[summaries.Row]:
+        """The rows of :meth:`summary`."""
+        self._connected(required=True)
+        with self._at_work():
+            forward = EntryPoints(predict=dict(self._outputs)).entries["predict"]
+        return summaries.rows(self.blocks(), forward)
+
+    def summary(self, print_fn: Any = None) -> None:
+        """Print a table of the layers: output shapes, parameters, floating-point operations and bytes moved.
+
+        Args:
+            print_fn: takes the text in place of ``print``.
+        """
+        more = None
+        if self._engine is not None and self._trains:
+            own = {variable.name for variable in self.states}
+            slots = [one for name, one in self._engine.module.states.items() if name not in own and one.role == "slot"]
+            more = {
+                "count": sum(slot.type.static_size for slot in slots),
+                "bytes": sum(slot.type.nbytes for slot in slots),
+            }
+        (print_fn or print)(summaries.table(self.name, self.summary_rows(), more=more))
