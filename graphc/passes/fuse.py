@@ -133,7 +133,39 @@ class _Grouper:
                 group.anchored, group.shape = True, node.type.shape
             groups[node] = group
             level[node] = group.level
+        self._sink()
         return groups
+
+    def _sink(self) -> None:
+        """Move pointwise groups whose values go to one later group of their shape into that group.
+
+        A product that waits for a matrix product, say, becomes part of that product's epilogue instead of a kernel of
+        its own.  Everything such a group reads is there before it, so it is there before the later group too.
+        """
+        distinct = {id(group): group for group in self.groups.values()}
+        for group in sorted(distinct.values(), key=lambda group: -group.level):
+            target = None if group.anchored else self._only_reader(group)
+            if target is None or target.shape != group.shape or len(target.members) + len(group.members) > self.cap:
+                continue
+            target.members.extend(group.members)
+            target.members.sort(key=self.position.__getitem__)
+            self.groups.update(dict.fromkeys(group.members, target))
+            group.members = []
+
+    def _only_reader(self, group: _Group) -> _Group | None:
+        """The one group that reads a group's values; None where there are several, or other readers."""
+        found: _Group | None = None
+        for member in group.members:
+            if member in self.roots:
+                return None
+            for reader in self.readers[member]:
+                other = self.groups.get(reader)
+                if other is group:
+                    continue
+                if other is None or (found is not None and other is not found):
+                    return None
+                found = other
+        return found
 
     def _group_for(self, node: Node, top: int) -> _Group | None:
         """The group that a pointwise node joins: of level ``top``, the highest among its inputs, merged from all of
