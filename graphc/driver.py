@@ -25,7 +25,17 @@ from graphc.kernel.lower import lower_module
 from graphc.kernel.program import Program
 from graphc.passes.pipeline import Observer, run_pipeline
 
-__all__ = ["backend_names", "compile", "load", "lower", "read_states", "save_states", "schedule", "to_module"]
+__all__ = [
+    "CompiledModel",
+    "backend_names",
+    "compile",
+    "load",
+    "lower",
+    "read_states",
+    "save_states",
+    "schedule",
+    "to_module",
+]
 
 _BACKENDS: Mapping[str, str] = {
     "llvm": "graphc.backends.llvm.backend:BACKEND",

@@ -268,49 +268,71 @@ def random_loop_graph(seed: int) -> tuple[Graph, list[Array]]:
 
 def _loop_attempt(rng: np.random.Generator) -> tuple[Graph, list[Array]] | None:
     m = GraphMaker(rng)
-    element = m.one_of((float32, float64))
+    b, element = m.b, m.one_of((float32, float64))
     steps, batch, width, hidden = m.number(1, 40), m.number(1, 3), m.number(1, 4), m.number(1, 4)
     axis = m.number(0, 1)
     m.source(element, (steps, batch, width) if axis == 0 else (batch, steps, width))
     x = m.inputs[0]
-    for shape in ((width, hidden), (hidden, hidden), (hidden,)):
-        m.source(element, shape, state=True)
-    cell = _random_cell(m, element)
-    zero = m.b.op("broadcast_to", m.b.constant(0, element), shape=(batch, hidden))
-    carried = [zero] * m.number(1, 3)
-    order = range(steps) if rng.random() < 0.8 else range(steps - 1, -1, -1)
-    ragged = {"first": rng.random() < 0.3, "last": rng.random() < 0.3}
-    seen = []
-    for count, step in enumerate(order):
-        row = m.b.op("index", x, axis=axis, index=step)
-        if (count == 0 and ragged["first"]) or (count == steps - 1 and ragged["last"]):
-            row = m.b.op("negative", row)
-        carried = cell(row, m.states, carried)
-        seen.append(carried[0])
-    result = m.b.op("stack", *seen, axis=m.number(0, 2)) if rng.random() < 0.5 else carried[0]
-    if rng.random() < 0.3 and len(seen) > 2:
-        result = m.b.op("add", result, seen[m.number(0, len(seen) - 1)]) if result.rank == 2 else result
-    total = m.b.op("sum", m.b.op("square", result), axes=tuple(range(result.rank)), keepdims=False)
-    wrt = [*m.states, x] if rng.random() < 0.5 else list(m.states)
-    gradients = gradient(m.b, total, wrt)
+    layers, reached = m.number(1, 2), x
+    wrt = [x] if rng.random() < 0.5 else []
+    for _ in range(layers):
+        rows = [b.op("index", reached, axis=axis, index=step) for step in range(steps)]
+        seen = _run_layer(m, element, rows, batch, hidden)
+        reached = b.op("stack", *seen, axis=axis)
+    result = b.op("stack", *seen, axis=m.number(0, 2)) if rng.random() < 0.5 else seen[-1]
+    if rng.random() < 0.3 and len(seen) > 2 and result.rank == 2:
+        result = b.op("add", result, seen[m.number(0, len(seen) - 1)])
+    total = b.op("sum", b.op("square", result), axes=tuple(range(result.rank)), keepdims=False)
+    gradients = gradient(b, total, [*m.states, *wrt])
     outputs = [("loss", total), ("result", result), *((f"g{k}", node) for k, node in enumerate(gradients))]
     updates = []
     if rng.random() < 0.5:
         updates = [
-            (s, m.b.op("subtract", s, m.b.op("multiply", m.b.constant(0.0625, element), g)))
+            (s, b.op("subtract", s, b.op("multiply", b.constant(0.0625, element), g)))
             for s, g in zip(m.states, gradients, strict=False)
         ]
-    graph = Graph.make("loops", m.inputs, outputs, updates, builder=m.b)
+    graph = Graph.make("loops", m.inputs, outputs, updates, builder=b)
     return (graph, m.arrays) if is_fit(graph, m.arrays) else None
+
+
+def _run_layer(m: GraphMaker, element: DType, rows: Sequence[Node], batch: int, hidden: int) -> list[Node]:
+    """The outputs of a recurrent layer over ``rows``, in their order.
+
+    It may run backwards, treat its first or last step apart, look at the row before, or have a weight for each step.
+    """
+    b, rng, steps = m.b, m.rng, len(rows)
+    first = len(m.states)
+    for shape in ((rows[0].shape[-1], hidden), (hidden, hidden), (hidden,)):
+        m.source(element, shape, state=True)
+    parameters = m.states[first:]
+    cell = _random_cell(m, element)
+    if rng.random() < 0.25:
+        m.source(element, (steps, hidden), state=True)
+        weights: Node | None = m.states[-1]
+    else:
+        weights = None
+    looks_back = rng.random() < 0.25
+    zero = b.op("broadcast_to", b.constant(0, element), shape=(batch, hidden))
+    carried = [zero] * m.number(1, 3)
+    order = range(steps) if rng.random() < 0.75 else range(steps - 1, -1, -1)
+    apart = {place for place in (0, steps - 1) if rng.random() < 0.3}
+    seen: dict[int, Node] = {}
+    for count, step in enumerate(order):
+        row = b.op("negative", rows[step]) if count in apart else rows[step]
+        if looks_back and step:
+            row = b.op("add", row, b.op("multiply", b.constant(0.5, element), rows[step - 1]))
+        carried = cell(row, parameters, carried)
+        if weights is not None:
+            carried[0] = b.op("multiply", carried[0], b.op("index", weights, axis=0, index=step))
+        seen[step] = carried[0]
+    return [seen[step] for step in range(steps)]
 
 
 Cell = Callable[[Node, Sequence[Node], Sequence[Node]], list[Node]]
 
 
 def _random_cell(m: GraphMaker, element: DType) -> Cell:
-    """A program of a few instructions over the step's input, the parameters and the carries; the same one every
-    step.
-    """
+    """A few random instructions over the step's input, the parameters and the carries: the same ones every step."""
     b = m.b
     instructions = [
         (

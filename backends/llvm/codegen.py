@@ -20,8 +20,9 @@ from graphc.backends.llvm.values import I8, PTR, Value, escaped, integer, symbol
 from graphc.errors import GraphcValueError
 from graphc.ir.attrs import ArrayValue
 from graphc.kernel.loopir import Gather, Intrinsic, Kernel, Load
+from graphc.kernel.parts import closure
 from graphc.kernel.program import Program
-from graphc.kernel.schedule import Schedule, closure, schedule_kernel
+from graphc.kernel.schedule import Schedule, schedule_kernel
 from graphc.kernel.target import Target
 from graphc.kernel.tiling import Contraction
 
@@ -151,15 +152,14 @@ class _KernelEmitter:
         packs: list[Pack] = []
         sizes = iter(schedule.packed_bytes)
         for step in schedule.steps:
-            if isinstance(step, Contraction) and step.packing == "once":
-                used = _params_of(schedule, step)
-                outside = all(param < schedule.own_params and kernel.params[param].mode == "in" for param in used)
+            if isinstance(step.plan, Contraction) and step.plan.packing == "once":
+                used = _params_of(step.kernel, step.plan)
                 fn = self._function(f"k{number}.pack{len(packs)}", [("", False)] * len(used) + [("noalias", True)])
-                self._pack(fn, schedule, step, used)
-                packs.append(Pack(fn.name, used if outside else (), next(sizes), outside))
+                self._pack(fn, step.kernel, step.plan, used)
+                packs.append(Pack(fn.name, used, next(sizes)))
         attributes += [("noalias", True)] * (bool(schedule.scratch_bytes) + len(packs))
         fn = self._function(f"k{number}.{_readable(kernel.name)}", attributes)
-        self._body(fn, schedule, packs)
+        self._body(fn, schedule)
         return KernelCode(fn.name, schedule.scratch_bytes, tuple(packs), False)
 
     def _pointers(self, fn: Function, schedule: Schedule) -> list[Value]:
@@ -170,38 +170,33 @@ class _KernelEmitter:
         scratch = fn.arguments[schedule.own_params]
         return [*own, *(fn.element(scratch, I8, integer(offset)) for offset in schedule.offsets)]
 
-    def _body(self, fn: Function, schedule: Schedule, packs: Sequence[Pack]) -> None:
+    def _body(self, fn: Function, schedule: Schedule) -> None:
         pointers = self._pointers(fn, schedule)
         first = schedule.own_params + bool(schedule.scratch_bytes)
-        panels = iter(zip(packs, fn.arguments[first:], strict=True))
+        panels = iter(fn.arguments[first:])
         for step in schedule.steps:
-            evaluator = Evaluator(fn, schedule.kernel, pointers, self.library)
-            if not isinstance(step, Contraction):
-                NestEmitter(evaluator).emit(step)
+            evaluator, plan = Evaluator(fn, step.kernel, pointers, self.library), step.plan
+            if not isinstance(plan, Contraction):
+                NestEmitter(evaluator).emit(plan)
                 continue
-            panel = None
-            if step.packing == "once":
-                pack, panel = next(panels)
-                if not pack.is_outside:
-                    used = _params_of(schedule, step)
-                    fn.call(pack.function, None, [*(pointers[param] for param in used), panel])
             working = None
-            if step.working_bytes:
+            if plan.working_bytes:
                 working = fn.element(fn.arguments[schedule.own_params], I8, integer(schedule.working_offset))
-            ContractionEmitter(evaluator, step, panel, working).emit()
+            panel = next(panels) if plan.packing == "once" else None
+            ContractionEmitter(evaluator, plan, panel, working).emit()
         fn.ret()
 
-    def _pack(self, fn: Function, schedule: Schedule, step: Contraction, used: Sequence[int]) -> None:
-        pointers = list(fn.arguments[:1]) * len(schedule.kernel.params)
+    def _pack(self, fn: Function, kernel: Kernel, plan: Contraction, used: Sequence[int]) -> None:
+        pointers = list(fn.arguments[:1]) * len(kernel.params)
         for argument, param in zip(fn.arguments, used, strict=False):
             pointers[param] = argument
-        emit_pack(Evaluator(fn, schedule.kernel, pointers, self.library), step, fn.arguments[-1])
+        emit_pack(Evaluator(fn, kernel, pointers, self.library), plan, fn.arguments[-1])
         fn.ret()
 
 
-def _params_of(schedule: Schedule, step: Contraction) -> tuple[int, ...]:
+def _params_of(kernel: Kernel, plan: Contraction) -> tuple[int, ...]:
     """The parameters that the packed operand is computed from."""
-    values = [schedule.kernel.values[number] for number in closure(schedule.kernel, [step.right])]
+    values = [kernel.values[number] for number in closure(kernel, [plan.right])]
     return tuple(sorted({value.param for value in values if isinstance(value, (Load, Gather))}))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc.backends.llvm.emitter import Function
 from graphc.backends.llvm.values import Type, Value, constant
-from graphc.ir.types import DType, bfloat16, float16, float64, to_carrier
+from graphc.ir.types import DType, bfloat16, float16, to_carrier
 from graphc.kernel.loopir import Const
 from graphc.kernel.target import Target
 
@@ -153,8 +153,3 @@ def cast(fn: Function, value: Value, source: DType, result: DType, target: Targe
     if to.bits <= value.type.bits:
         return fn.convert("trunc", value, to.scalar)
     return fn.convert("sext" if source.kind == "int" else "zext", value, to.scalar)
-
-
-def is_wide(dtype: DType) -> bool:
-    """True for the dtypes of 64 bits."""
-    return dtype is float64 or dtype.bits == 64

@@ -72,8 +72,3 @@ def lane_offsets(fn: Function, first: Value, stride: int, count: int) -> Value:
     if first.text == "0":
         return steps
     return fn.binary("add", fn.splat(first, count), steps)
-
-
-def prefetch(fn: Function, address: Value) -> None:
-    """Ask for a cache line that will be read."""
-    fn.intrinsic("prefetch.p0", None, [address, Value("0", I32), Value("3", I32), Value("1", I32)])

@@ -28,13 +28,11 @@ class Pack:
         function: its symbol; it takes the operand's parameters and the panels' address.
         params: parameters of the kernel that it reads.
         nbytes: size of the panels.
-        is_outside: whether the caller packs; otherwise the kernel does, from its own scratch memory.
     """
 
     function: str
     params: tuple[int, ...]
     nbytes: int
-    is_outside: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +175,7 @@ class _EntryPlanner:
     def _packs(self, call: Call) -> list[tuple[Pack, _Key]]:
         """The packs that calls of this kernel ask of their surroundings, and what identifies their panels."""
         packs = self.codes[call.kernel].packs
-        return [(pack, (pack.function, tuple(call.args[p] for p in pack.params))) for pack in packs if pack.is_outside]
+        return [(pack, (pack.function, tuple(call.args[p] for p in pack.params))) for pack in packs]
 
     def _call(self, call: Call, packed: dict[_Key, Pointer]) -> list[Action]:
         code = self.codes[call.kernel]
@@ -186,18 +184,16 @@ class _EntryPlanner:
         if code.scratch_bytes:
             pointers.append(Pointer(ARENA, self.scratch))
         panels = self.scratch + aligned(code.scratch_bytes)
-        keys = dict(self._packs(call))
-        for pack in code.packs:
-            key = keys.get(pack)
-            place = packed.get(key) if key is not None else None
+        for pack, key in self._packs(call):
+            place = packed.get(key)
             if place is None:
-                place = Pointer(ARENA, panels)
-                panels += pack.nbytes
-                if key is not None:
-                    if self.uses[key] > 1 and self.kept + pack.nbytes <= _KEPT_LIMIT:
-                        self.kept += pack.nbytes
-                        place = packed[key] = self._reserve(pack.nbytes)
-                    actions.append(self._run_pack(pack, key, place))
+                if self.uses[key] > 1 and self.kept + pack.nbytes <= _KEPT_LIMIT:
+                    self.kept += pack.nbytes
+                    place = packed[key] = self._reserve(pack.nbytes)
+                else:
+                    place = Pointer(ARENA, panels)
+                    panels += pack.nbytes
+                actions.append(self._run_pack(pack, key, place))
             pointers.append(place)
         check = None
         if code.fails:

@@ -23,7 +23,8 @@ class Companion:
         variable: the state variable's node.
         value: its new value.
         always: True for entry points that do not train as well.
-        momentum: blends the value in, momentum · old + (1 - momentum) · value, so that several updates follow each other.
+        momentum: blends the value in, momentum · old + (1 - momentum) · value, so that several updates follow each
+            other.
     """
 
     variable: Node

@@ -1,7 +1,7 @@
 """Activations as layers.
 
-``ReLU``, ``LeakyReLU``, ``PReLU``, ``ELU`` and ``Softmax`` are Keras' layers, with its arguments and defaults; the others
-have PyTorch's names and take no arguments but ``name``.
+``ReLU``, ``LeakyReLU``, ``PReLU``, ``ELU`` and ``Softmax`` are Keras' layers, with its arguments and defaults; the
+others have PyTorch's names and take no arguments but ``name``.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ class ModelCheckpoint(_Monitor):
     """Saves weights and optimizer state after each epoch, as a safetensors file that is there whole or not at all.
 
     Args:
-        filepath: where to; ``{epoch}`` (from 1) and the figures can stand in it, as in ``"run-{epoch:02d}-{loss:.3f}"``.
+        filepath: where to; ``{epoch}`` (from 1) and figures may stand in it: ``"run-{epoch:02d}-{loss:.3f}"``.
         monitor: the figure that says which epoch is best.
         save_best_only: True saves only where the figure has improved.
         mode: ``"auto"``, ``"min"`` or ``"max"``.

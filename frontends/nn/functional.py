@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.errors import GraphcTypeError, GraphcValueError
@@ -15,9 +16,12 @@ from graphc.frontends.nn.summary import Block
 from graphc.frontends.nn.training.data import Batch
 from graphc.frontends.nn.training.entries import BATCH
 from graphc.frontends.nn.training.network import Network
-from graphc.ir.dim import Dim
+from graphc.ir.attrs import AttrValue
+from graphc.ir.dim import Dim, Poly, substitute
 from graphc.ir.node import Node
+from graphc.ir.state import State
 from graphc.ir.traverse import creation_order
+from graphc.ir.types import TensorType, bool_
 
 
 def Input(
@@ -44,6 +48,19 @@ def Input(
     sizes: list[Dim | str] = [BATCH if batch_size is None else batch_size]
     sizes += [f"{name}_{axis}" if size is None else size for axis, size in enumerate(shape, start=1)]
     return new_input(name, tuple(sizes), dtype)
+
+
+_WEIGHTS = ("parameter", "statistic", "recurrent")
+"""Roles of the state variables that belong to a network; the others belong to an optimizer or to random numbers."""
+
+
+@dataclass
+class _Part:
+    """What a scope holds: nodes that compute, what they read from outside, and state variables; as ordered sets."""
+
+    nodes: list[Node] = field(default_factory=list)
+    read: dict[Node, None] = field(default_factory=dict)
+    states: dict[State, None] = field(default_factory=dict)
 
 
 class Model(Network):
@@ -84,6 +101,7 @@ class Model(Network):
             self._outputs = {"output": made[0]}
         else:
             self._outputs = {f"output_{position}": tensor for position, tensor in enumerate(made)}
+        self._layers: list[Layer] = []
         self._blocks = self._found_blocks()
         self.built = True
 
@@ -167,20 +185,29 @@ class Model(Network):
         if any(not isinstance(tensor, Tensor) for tensor in given):
             raise fail(GraphcTypeError, "E213", f"{self.name} takes tensors, got {x!r}")
         common_builder([*given, *self._outputs.values()])
+        dims: dict[str, Dim] = {}
         for old, new in zip(self._inputs, given, strict=True):
-            if old.dtype is not new.dtype or old.shape[1:] != new.shape[1:]:
+            if old.ndim == new.ndim:
+                dims |= {str(a): b for a, b in zip(old.shape, new.shape, strict=True) if isinstance(a, Poly) and a != b}
+            if old.dtype is not new.dtype or tuple(substitute(dim, dims) for dim in old.shape) != new.shape:
                 message = f"{self.name} takes {old.dtype}{list(old.shape)}, got {new.dtype}{list(new.shape)}"
                 raise fail(GraphcTypeError, "E211", message, None, new)
         table: dict[Node, Node] = {old.node: new.node for old, new in zip(self._inputs, given, strict=True)}
         if training is not None:
             table[self._session.op("training")] = self._session.constant(training, bool_)
-        made = dict(zip(self._outputs, self._replayed(table, statistics=training is not False), strict=True))
+        made = dict(zip(self._outputs, self._replayed(table, dims, training is not False), strict=True))
         if isinstance(self._structure, Mapping):
             return made
         return list(made.values()) if isinstance(self._structure, (list, tuple)) else next(iter(made.values()))
 
-    def _replayed(self, table: dict[Node, Node], statistics: bool) -> list[Tensor]:
-        """The outputs with nodes replaced as ``table`` says; the updates that layers make go along."""
+    def _replayed(self, table: dict[Node, Node], dims: Mapping[str, Dim], statistics: bool) -> list[Tensor]:
+        """The outputs with nodes and sizes replaced; the updates that layers make go along.
+
+        Args:
+            table: node → what takes its place.
+            dims: symbolic dimension → what takes its place.
+            statistics: False leaves out the updates that only training makes.
+        """
         session = self._session
         roots = [tensor.node for tensor in self._outputs.values()]
         given = set(table)
@@ -189,7 +216,7 @@ class Model(Network):
             fresh = [node for node in creation_order(pending) if node not in table]
             pending = []
             for node in fresh:
-                table[node] = self._remade(node, table)
+                table[node] = self._remade(node, table, dims)
                 found = session.companions(node) if table[node] is not node and node not in given else []
                 for companion in found:
                     # Without statistics, what only training updates stays as it is, but for random numbers.
@@ -206,17 +233,27 @@ class Model(Network):
             )
         return [Tensor(table[root], session) for root in roots]
 
-    def _remade(self, node: Node, table: Mapping[Node, Node]) -> Node:
+    def _remade(self, node: Node, table: Mapping[Node, Node], dims: Mapping[str, Dim]) -> Node:
         """``node`` over the operands that ``table`` gives; itself where they are the same."""
         operands = [table[operand] for operand in node.inputs]
         attrs = node.attrs
         if node.op.name == "random_uniform":
             # Another application draws other numbers.
-            attrs = attrs.replace(stream=self._session.next_stream(), shape=_resized(attrs["shape"]))
+            attrs = attrs.replace(stream=self._session.next_stream())
         elif all(new is old for new, old in zip(operands, node.inputs, strict=True)):
             return node
+        resized = {key: _resized(value, dims) for key, value in attrs.items()} if dims else attrs
         with self._session.noted(self._session.note(node), "forward"):
-            return self._session.make(node.op, operands, attrs)
+            return self._session.make(node.op, operands, resized)
+
+
+def _resized(value: AttrValue, dims: Mapping[str, Dim]) -> AttrValue:
+    """An attribute with its symbolic dimensions replaced."""
+    if isinstance(value, Poly):
+        return substitute(value, dims)
+    if isinstance(value, tuple):
+        return tuple(_resized(part, dims) for part in value)
+    return value.substitute(dims) if isinstance(value, TensorType) else value
 
 
 def _flat(tensors: Any) -> list[Any]:

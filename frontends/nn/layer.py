@@ -81,7 +81,9 @@ class Layer:
             session.reserve_name(name, self)
         self.name = name
         self.built = False
-        self.input_shape = (input_dim,) if input_dim is not None else None if input_shape is None else tuple(input_shape)
+        self.input_shape = (
+            (input_dim,) if input_dim is not None else None if input_shape is None else tuple(input_shape)
+        )
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._dtype: DType | None = None if dtype is None else to_dtype(dtype)
         self._trainable = trainable
@@ -89,10 +91,14 @@ class Layer:
         self._penalties: list[tuple[Tensor, regularizers.Penalty]] = []
 
     def _check_options(self, options: dict[str, Any]) -> None:
-        unknown = [option for option, value in options.items() if not (option.endswith("_constraint") and value is None)]
+        unknown = [
+            option for option, value in options.items() if not (option.endswith("_constraint") and value is None)
+        ]
         if not unknown:
             return
-        known = sorted(name for kind in type(self).__mro__ for name in argument_names(kind.__init__) - {"self", "options"})
+        known = sorted(
+            name for kind in type(self).__mro__ for name in argument_names(kind.__init__) - {"self", "options"}
+        )
         close = nearest(unknown[0], known)
         hint = f"did you mean {close}?" if close else None
         raise fail(GraphcTypeError, "E213", f"{type(self).__name__} has no argument {unknown[0]!r}", hint)
@@ -115,7 +121,9 @@ class Layer:
         """The layers inside this one, in order: those that its attributes are, or lists and dicts there hold."""
         seen: list[Layer] = []
         for value in vars(self).values():
-            items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+            items = (
+                value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+            )
             for item in items:
                 if isinstance(item, Layer) and not any(item is other for other in seen):
                     seen.append(item)
@@ -226,8 +234,8 @@ class Layer:
         Args:
             x: the input.
             arguments: others that ``call`` takes.
-            training: True or False for a layer (and those inside it) that behaves so in every entry point; by default it
-                behaves as the entry point does.
+            training: True or False for a layer (and those inside it) that behaves so in every entry point; by default
+                it behaves as the entry point does.
             options: for ``call``; ``mask`` takes the place of the mask that ``x`` brings along.
         """
         tensors = x if isinstance(x, (list, tuple)) else [x]

@@ -58,9 +58,7 @@ def mask_of_lengths(lengths: Any, x: Tensor, time_major: bool = False) -> Tensor
     if not tensor.dtype.is_integer:
         raise fail(GraphcTypeError, "E213", f"lengths are integers, got {tensor.dtype}", None, x, tensor)
     if tensor.shape != (batch,):
-        raise fail(
-            GraphcValueError, "E211", f"lengths must have shape ({batch},), got {tensor.shape}", None, x, tensor
-        )
+        raise fail(GraphcValueError, "E211", f"lengths must have shape ({batch},), got {tensor.shape}", None, x, tensor)
     wide = tensor.astype(int64)
     shape = (time, 1) if time_major else (1, time)
     steps = Tensor(x.builder.op("iota", shape=shape, axis=0 if time_major else 1, dtype=int64), x.builder)

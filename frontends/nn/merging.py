@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -10,7 +10,7 @@ from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.axes import normalize_axis
 from graphc.frontends.dsl.elementwise import maximum, minimum, where
 from graphc.frontends.dsl.linalg import matmul
-from graphc.frontends.dsl.movement import broadcast_to, concat, expand_dims, moveaxis, reshape
+from graphc.frontends.dsl.movement import broadcast_to, concat, moveaxis, reshape
 from graphc.frontends.dsl.reductions import any as any_of
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, fail
 from graphc.frontends.nn.layer import Layer
@@ -47,7 +47,7 @@ class _Merge(Layer):
 
     def compute_mask(self, x: Any, mask: Any) -> Any:
         """The steps that count in any of the tensors, where all of them have masks."""
-        if not isinstance(mask, (list, tuple)) or any(one is None for one in mask):
+        if not isinstance(mask, (list, tuple)) or not mask or any(one is None for one in mask):
             return None
         return reduce(lambda first, second: first | second, mask)
 
@@ -71,23 +71,27 @@ class Subtract(_Merge):
 
 
 class Multiply(_Merge):
-    """The product, element by element; a tensor's masked steps count as 1."""
+    """The product, element by element; a tensor's masked steps count as 1, and give 0 where no tensor's step counts."""
 
     def call(self, x: Any, mask: Masks = None) -> Tensor:
         """The product."""
         tensors = self.listed(x)
-        if mask is None:
+        if mask is None or all(one is None for one in mask):
             return super().call(tensors)
-        return super().call(
-            [
-                tensor if one is None else where(_spread(one, tensor), tensor, 1)
-                for tensor, one in zip(tensors, mask, strict=True)
-            ]
+        valid = [None if one is None else _spread(one, tensor) for tensor, one in zip(tensors, mask, strict=True)]
+        pairs = zip(tensors, valid, strict=True)
+        product = super().call([tensor if one is None else where(one, tensor, 1) for tensor, one in pairs])
+        return where(
+            reduce(lambda first, second: first | second, [one for one in valid if one is not None]), product, 0
         )
 
     def merged(self, tensors: list[Tensor]) -> Tensor:
         """The product."""
         return reduce(lambda first, second: first * second, tensors)
+
+    def compute_mask(self, x: Any, mask: Any) -> Any:
+        """The steps that count in any tensor that has a mask."""
+        return super().compute_mask(x, [one for one in mask if one is not None]) if mask else None
 
 
 class Average(_Merge):
@@ -208,24 +212,3 @@ class Dot(_Merge):
     def compute_mask(self, x: Any, mask: Any) -> Any:
         """None: the steps are gone."""
         return None
-
-
-def _function(layer: Callable[..., _Merge]) -> Callable[..., Tensor]:
-    def merge(inputs: Sequence[Tensor], **options: Any) -> Tensor:
-        result: Tensor = layer(**options)(list(inputs))
-        return result
-
-    return merge
-
-
-add, subtract, multiply, average = map(_function, (Add, Subtract, Multiply, Average))
-maximum_of, minimum_of, concatenate = map(_function, (Maximum, Minimum, Concatenate))
-
-
-def dot(inputs: Sequence[Tensor], axes: int | Sequence[int], **options: Any) -> Tensor:
-    """:class:`Dot` as a function."""
-    result: Tensor = Dot(axes, **options)(list(inputs))
-    return result
-
-
-__all__ = ["Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract", "expand_dims"]

@@ -22,7 +22,7 @@ KERAS_EPSILON = 1e-7
 """What Keras adds to a count that might be 0."""
 
 
-def _widened(x: Tensor) -> Tensor:
+def widened(x: Tensor) -> Tensor:
     """Half dtypes are normalized in float32: squares overflow early."""
     if not x.dtype.is_float:
         raise fail(GraphcTypeError, "E213", f"normalization takes floats, got {x.dtype}", None, x)
@@ -84,8 +84,8 @@ class BatchNormalization(_Scaled):
     """gamma (x - mean) / √(variance + epsilon) + beta for each channel (Ioffe and Szegedy, 2015).
 
     While training, mean and variance (divided by n) are the batch's, and the entry point blends them into
-    ``<name>/moving_mean`` and ``<name>/moving_variance``; these serve the other entry points.  They are part of the weights,
-    and of the artifact.  A frozen layer (``trainable=False``) always uses them, and leaves them.
+    ``<name>/moving_mean`` and ``<name>/moving_variance``; these serve the other entry points.  They are part of the
+    weights, and of the artifact.  A frozen layer (``trainable=False``) always uses them, and leaves them.
 
     Args:
         axis: of the channels.
@@ -153,7 +153,7 @@ class BatchNormalization(_Scaled):
 
     def call(self, x: Tensor, mask: Any = None) -> Tensor:
         """The normalized input; masked steps do not count in the statistics."""
-        wide = _widened(x)
+        wide = widened(x)
         axis = normalize_axis(self.axis, x.ndim, x)
         sizes = _static(self, x.shape, [axis])
         shape = tuple(sizes[0] if place == axis else 1 for place in range(x.ndim))
@@ -244,7 +244,7 @@ class LayerNormalization(_Scaled):
 
     def call(self, x: Tensor) -> Tensor:
         """The normalized input."""
-        wide, axes = _widened(x), self.axes_of(x.ndim)
+        wide, axes = widened(x), self.axes_of(x.ndim)
         sizes = dict(zip(axes, _static(self, x.shape, axes), strict=True))
         centred = wide - mean(wide, axis=axes, keepdims=True)
         variance = mean(square(centred), axis=axes, keepdims=True)
@@ -267,7 +267,7 @@ class RMSNormalization(Layer):
 
     def call(self, x: Tensor) -> Tensor:
         """The normalized input."""
-        wide, axis = _widened(x), normalize_axis(self.axis, x.ndim, x)
+        wide, axis = widened(x), normalize_axis(self.axis, x.ndim, x)
         size = sqrt(mean(square(wide), axis=axis, keepdims=True) + self.epsilon)
         scale = reshape(self.scale, [*self.scale.shape, *[1] * (x.ndim - axis - 1)]).astype(wide.dtype)
         return (wide / size * scale).astype(x.dtype)
@@ -325,7 +325,7 @@ class GroupNormalization(_Scaled):
 
     def call(self, x: Tensor) -> Tensor:
         """The normalized input."""
-        wide, axis = _widened(x), normalize_axis(self.axis, x.ndim, x)
+        wide, axis = widened(x), normalize_axis(self.axis, x.ndim, x)
         (channels,) = _static(self, x.shape, [axis])
         groups = channels if self.groups == -1 else self.groups
         apart = reshape(wide, (*x.shape[:axis], groups, channels // groups, *x.shape[axis + 1 :]))

@@ -17,12 +17,8 @@ from graphc.frontends.nn.recurrent_cells import (
     GRUCell,
     LSTMCell,
     SimpleRNNCell,
-    StackedRNNCells,
-    build_cell,
-    call_cell,
-    checked_cell,
-    fresh_cell,
 )
+from graphc.frontends.nn.stacked_cells import StackedRNNCells, build_cell, call_cell, checked_cell, fresh_cell
 from graphc.ir.dim import Dim
 
 
@@ -124,8 +120,8 @@ class RNN(Layer):
         Args:
             x: (batch, time, features), or (time, batch, features) where ``time_major``.
             initial_state: the parts of the state (batch × units); zeros for None, or what a stateful layer keeps.
-            mask: bools, of the two leading axes of ``x``: at a masked step the state stays and the output is that of the
-                step before.
+            mask: bools, of the two leading axes of ``x``: at a masked step the state stays and the output is that of
+                the step before.
             lengths: how many steps of each sequence count, in place of a mask or with it.
         """
         time_axis, batch_axis = (0, 1) if self.time_major else (1, 0)

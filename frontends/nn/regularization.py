@@ -93,9 +93,7 @@ class _SpatialDropout(Layer):
     supports_masking = True
     spatial: ClassVar[int]
 
-    def __init__(
-        self, rate: float, data_format: str | None = None, seed: int | None = None, **options: Any
-    ) -> None:
+    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.rate = checked_rate(rate)
         self.data_format = data_format or "channels_last"
@@ -168,9 +166,7 @@ class GaussianDropout(Layer):
         if self.rate == 0.0:
             return x
         deviation = math.sqrt(self.rate / (1.0 - self.rate))
-        return while_training(
-            x, lambda: x * random_normal(x.shape, 1.0, deviation, x.dtype, seed=self.seed), lambda: x
-        )
+        return while_training(x, lambda: x * random_normal(x.shape, 1.0, deviation, x.dtype, seed=self.seed), lambda: x)
 
 
 class AlphaDropout(Layer):

@@ -165,9 +165,7 @@ class _SeparableConv(BaseConv):
     def call(self, x: Tensor) -> Tensor:
         """Each channel's convolution, their mixture, the bias, the activation."""
         apart = _channel_by_channel(self, x, self.depthwise_kernel)
-        mixed = convolution(
-            apart, self.laid_out(self.pointwise_kernel), self.spatial, data_format=self.data_format
-        )
+        mixed = convolution(apart, self.laid_out(self.pointwise_kernel), self.spatial, data_format=self.data_format)
         return self.finished(mixed, self.bias)
 
 

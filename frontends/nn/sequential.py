@@ -65,6 +65,13 @@ class Sequential(Network):
         """The layers that are not plain functions."""
         return (layer for layer in self.layers if isinstance(layer, Layer))
 
+    @property
+    def weights(self) -> list[Tensor]:
+        """The weights layer by layer; made now where the shape of the input is known."""
+        if self.layers and not any(layer.built for layer in self.sublayers()):
+            self._connected()
+        return super().weights
+
     def call(self, x: Any) -> Any:
         """The layers on ``x``, in order."""
         for layer in self.layers:

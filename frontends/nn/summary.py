@@ -74,9 +74,7 @@ class Block:
             top = pending.pop()
             scopes.append(top.name)
             pending.extend(top.sublayers())
-        return cls(
-            layer.name, type(layer).__name__, tuple(inputs), tuple(outputs), tuple(layer.states), tuple(scopes)
-        )
+        return cls(layer.name, type(layer).__name__, tuple(inputs), tuple(outputs), tuple(layer.states), tuple(scopes))
 
 
 def rows(blocks: Iterable[Block], forward: Graph) -> list[Row]:
@@ -156,7 +154,8 @@ def _own_flops(node: Node) -> Dim:
 def _terms(node: Node) -> Dim:
     """The products that a contraction adds up."""
     if node.op.name != "einsum":
-        return node.tensor.size * node.inputs[0].shape[-1]
+        terms: Dim = node.tensor.size * node.inputs[0].shape[-1]
+        return terms
     left, right, _ = split_subscripts(str(node.attrs["subscripts"]))
     sizes: dict[str, Dim] = {}
     for letters, operand in zip((left, right), node.inputs, strict=True):
@@ -232,7 +231,7 @@ def size_text(count: float) -> str:
 
 
 def _rule(widths: Sequence[int], joints: str, dash: str) -> str:
-    left, middle, right = joints
+    left, middle, right = tuple(joints)
     return left + middle.join(dash * (width + 2) for width in widths) + right
 
 

@@ -18,8 +18,8 @@ MERGES = ("concat", "sum", "mul", "ave", None)
 class Bidirectional(Layer):
     """A recurrent layer run in both directions, with weights of its own for each.
 
-    Weights are called ``<name>/forward_<layer>/…`` and ``<name>/backward_<layer>/…``.  As in Keras, the outputs of masked
-    steps are zeros.
+    Weights are called ``<name>/forward_<layer>/…`` and ``<name>/backward_<layer>/…``.  As in Keras, the outputs of
+    masked steps are zeros.
 
     Args:
         layer: the forward layer.

@@ -10,11 +10,10 @@ earlier step into scratch memory and loaded from there.  Contractions are steps 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from graphc.kernel.loopir import (
-    Apply,
     Gather,
     Kernel,
     Load,
@@ -29,10 +28,21 @@ from graphc.kernel.loopir import (
     value_axes,
 )
 from graphc.kernel.nests import Nest, plan_nest, plan_scan
+from graphc.kernel.parts import Part, closure, part_of, roots_of, with_operands
 from graphc.kernel.target import Target
 from graphc.kernel.tiling import Contraction, aligned, contraction_operands, plan_contraction
 
-Step = Nest | Contraction
+Plan = Nest | Contraction
+Missing = dict[ValueId, tuple[int, ...] | None]
+"""Values to materialise, and the order of axes in scratch memory where it matters."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The part of the kernel that is computed by one nest, and how."""
+
+    kernel: Kernel
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -40,15 +50,13 @@ class Schedule:
     """A kernel made ready for a target.
 
     Attributes:
-        kernel: the kernel with one more parameter for each materialised value, after its own parameters.
-        own_params: how many parameters the caller passes.
+        own_params: how many parameters the caller passes; the steps have one more for each materialised value.
         offsets: byte offset in scratch of each further parameter.
         steps: what runs, in order.
         working_offset: byte offset in scratch of the working memory that the steps share.
         scratch_bytes: scratch memory a call needs, not counting panels that its caller keeps.
     """
 
-    kernel: Kernel
     own_params: int
     offsets: tuple[int, ...]
     steps: tuple[Step, ...]
@@ -58,8 +66,8 @@ class Schedule:
     @property
     def packed_bytes(self) -> tuple[int, ...]:
         """Bytes of the panels of each contraction whose caller keeps them, in step order."""
-        steps = [step for step in self.steps if isinstance(step, Contraction) and step.packing == "once"]
-        return tuple(aligned(step.panel_bytes) for step in steps)
+        plans = [step.plan for step in self.steps if isinstance(step.plan, Contraction)]
+        return tuple(aligned(plan.panel_bytes) for plan in plans if plan.packing == "once")
 
 
 def scratch_bytes(kernel: Kernel, target: Target) -> int:
@@ -70,33 +78,35 @@ def scratch_bytes(kernel: Kernel, target: Target) -> int:
 
 def schedule_kernel(kernel: Kernel, target: Target, invariant: frozenset[int] = frozenset()) -> Schedule:
     """Choose loops, lanes and scratch; ``invariant`` are parameters that stay the same over many calls."""
-    wanted: set[ValueId] = _scans_with_users(kernel)
+    wanted: Missing = dict.fromkeys(_scans_with_users(kernel))
     while True:
         view = _materialise(kernel, wanted)
         steps: list[Step] = []
-        missing: set[ValueId] = set()
+        missing: Missing = {}
         written: set[int] = set()
         for group in _store_groups(view.kernel, view.scratch_stores):
-            missing |= _overwritten(view.kernel, group, written)
+            missing |= dict.fromkeys(view.origin[value] for value in _overwritten(view.kernel, group, written))
             written.update(store.param for store in group if store.param < len(kernel.params))
-            step = _plan_group(view.kernel, group, target, invariant)
-            if isinstance(step, set):
-                missing |= step
+            part = part_of(view.kernel, group)
+            plan = _plan_group(part, target, invariant)
+            if isinstance(plan, dict):
+                for value, order in plan.items():
+                    axes = None if order is None else tuple(old for axis in order for old in part.axes[axis])
+                    missing[view.origin[part.values[value]]] = axes
             else:
-                steps.append(step)
+                steps.append(Step(part.kernel, plan))
         if not missing:
             break
-        new = {view.origin[value] for value in missing} - wanted
-        if not new:
+        if missing.keys() <= wanted.keys():
             raise AssertionError(f"kernel {kernel.name} cannot be scheduled: {sorted(missing)}")
-        wanted |= new
+        wanted |= missing
     offsets, total = [], 0
     for param, size in zip(view.kernel.params[len(kernel.params) :], view.sizes, strict=True):
         offsets.append(total)
         total += aligned(size * param.dtype.itemsize)
     # Steps run one after another and share their working memory.
-    working = max((step.working_bytes for step in steps if isinstance(step, Contraction)), default=0)
-    return Schedule(view.kernel, len(kernel.params), tuple(offsets), tuple(steps), total, total + working)
+    working = max((step.plan.working_bytes for step in steps if isinstance(step.plan, Contraction)), default=0)
+    return Schedule(len(kernel.params), tuple(offsets), tuple(steps), total, total + working)
 
 
 # -- materialised values ---------------------------------------------------------------------------------------------
@@ -126,22 +136,23 @@ def _scans_with_users(kernel: Kernel) -> set[ValueId]:
     }
 
 
-def _materialise(kernel: Kernel, wanted: set[ValueId]) -> _View:
+def _materialise(kernel: Kernel, wanted: Missing) -> _View:
     axes_of = value_axes(kernel)
     params, values, stores = list(kernel.params), list[Value](), list[Store]()
     view = _View(kernel, len(wanted))
     renamed: list[ValueId] = []
     for number, value in enumerate(kernel.values):
-        values.append(_with_operands(value, renamed))
+        values.append(with_operands(value, renamed))
         view.origin.append(number)
         if number in wanted:
-            axes = sorted(axes_of[number])
+            order = wanted[number]
+            axes = sorted(axes_of[number]) if order is None else order
             coefficients, size = [0] * len(kernel.extents), 1
             for axis in reversed(axes):
                 coefficients[axis] = size
                 size *= kernel.extents[axis]
             place = Map(tuple(coefficients))
-            stores.append(Store(len(params), place, len(values) - 1, tuple(axes)))
+            stores.append(Store(len(params), place, len(values) - 1, tuple(sorted(axes))))
             values.append(Load(len(params), place, value.dtype))
             view.origin.append(number)
             params.append(Param(value.dtype, "inout"))
@@ -154,18 +165,6 @@ def _materialise(kernel: Kernel, wanted: set[ValueId]) -> _View:
         stores.append(replace(store, value=renamed[store.value], scatter=scatter))
     view.kernel = replace(kernel, params=tuple(params), values=tuple(values), stores=tuple(stores))
     return view
-
-
-def _with_operands(value: Value, renamed: Sequence[ValueId]) -> Value:
-    match value:
-        case Apply():
-            return replace(value, args=tuple(renamed[arg] for arg in value.args))
-        case Gather():
-            return replace(value, index=renamed[value.index])
-        case Reduce() | Scan():
-            return replace(value, arg=renamed[value.arg])
-        case _:
-            return value
 
 
 # -- steps -----------------------------------------------------------------------------------------------------------
@@ -188,45 +187,34 @@ def _is_ordered(store: Store) -> bool:
     return store.accumulate or store.scatter is not None
 
 
-def _plan_group(kernel: Kernel, stores: list[Store], target: Target, invariant: frozenset[int]) -> Step | set[ValueId]:
-    """The step for a group of stores, or the values that must be materialised first."""
-    roots = _roots(stores)
-    reached = closure(kernel, roots)
-    reductions = [number for number in reached if isinstance(kernel.values[number], (Reduce, Scan))]
+def _plan_group(part: Part, target: Target, invariant: frozenset[int]) -> Plan | Missing:
+    """The plan of a group of stores, or the values of its part that must be materialised first."""
+    kernel, stores = part.kernel, list(part.kernel.stores)
+    reached = range(len(kernel.values))
+    reductions = {number for number in reached if isinstance(kernel.values[number], (Reduce, Scan))}
     if isinstance(kernel.values[stores[0].value], Scan):
-        inner = {number for number in reductions if number != stores[0].value}
-        return inner or plan_scan(kernel, stores, target)
-    contractions = [number for number in reductions if contraction_operands(kernel, number) is not None]
-    if contractions:
-        axes = value_axes(kernel)
-        pure = len(reductions) == 1 and axes[contractions[0]] == set(stores[0].axes) and not _is_ordered(stores[0])
-        if not pure:
-            return set(contractions)
-        return plan_contraction(kernel, contractions[0], stores, target, invariant)
-    return plan_nest(kernel, stores, target)
+        inner = reductions - {stores[0].value}
+        return dict.fromkeys(sorted(inner)) if inner else plan_scan(kernel, stores, target)
+    factors = {number: contraction_operands(kernel, number) for number in sorted(reductions)}
+    contractions = {number: pair for number, pair in factors.items() if pair is not None}
+    if not contractions:
+        planned = plan_nest(kernel, stores, target)
+        return dict.fromkeys(sorted(planned)) if isinstance(planned, set) else planned
+    inner = reductions & set(closure(kernel, (number for pair in contractions.values() for number in pair)))
+    if inner:
+        return dict.fromkeys(sorted(inner))
+    (first, *others) = contractions
+    pure = len(reductions) == 1 and value_axes(kernel)[first] == set(stores[0].axes) and not _is_ordered(stores[0])
+    if others or not pure:
+        return dict.fromkeys(contractions)
+    return plan_contraction(kernel, first, stores, target, invariant)
 
 
 def _overwritten(kernel: Kernel, stores: list[Store], written: set[int]) -> set[ValueId]:
     """Loads of a later step from memory that an earlier one has written: they must come first."""
     return {
         number
-        for number in closure(kernel, _roots(stores))
+        for number in closure(kernel, roots_of(stores))
         for value in (kernel.values[number],)
         if isinstance(value, (Load, Gather)) and value.param in written
     }
-
-
-def _roots(stores: Sequence[Store]) -> list[ValueId]:
-    return [store.value for store in stores] + [store.scatter.index for store in stores if store.scatter is not None]
-
-
-def closure(kernel: Kernel, roots: Iterable[ValueId]) -> list[ValueId]:
-    """All values that ``roots`` are computed from, themselves included, in order."""
-    reached: set[ValueId] = set()
-    pending = list(roots)
-    while pending:
-        number = pending.pop()
-        if number not in reached:
-            reached.add(number)
-            pending.extend(operands(kernel.values[number]))
-    return sorted(reached)

@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
-from graphc.kernel.loopir import Apply, Kernel, Load, Reduce, Scan, Store, ValueId, operands, value_axes
+from graphc.kernel.loopir import Apply, Gather, Index, Kernel, Load, Reduce, Store, ValueId, value_axes
+from graphc.kernel.parts import closure
 from graphc.kernel.target import Target
 
 _SMALLEST_DEPTH = 4
@@ -125,8 +127,6 @@ def contraction_operands(kernel: Kernel, number: ValueId) -> tuple[ValueId, Valu
     depth = math.prod(extents[axis] for axis in value.axes)
     if min(rows, columns) < 2 or max(rows, columns) < 4 or depth < _SMALLEST_DEPTH:
         return None
-    if not (_is_plain(kernel, x) or _is_plain(kernel, y)) or _has_reduction(kernel, x) or _has_reduction(kernel, y):
-        return None
     return x, y
 
 
@@ -147,19 +147,9 @@ def source_load(kernel: Kernel, number: ValueId) -> Load:
     return value
 
 
-def _has_reduction(kernel: Kernel, number: ValueId) -> bool:
-    pending = [number]
-    while pending:
-        value = kernel.values[pending.pop()]
-        if isinstance(value, (Reduce, Scan)):
-            return True
-        pending.extend(operands(value))
-    return False
-
-
 def plan_contraction(
     kernel: Kernel, number: ValueId, stores: Sequence[Store], target: Target, invariant: frozenset[int]
-) -> Contraction | set[ValueId]:
+) -> Contraction | dict[ValueId, tuple[int, ...] | None]:
     """The contraction step for stores of (functions of) a sum, or the values to materialise first.
 
     Args:
@@ -171,15 +161,24 @@ def plan_contraction(
     """
     factors = contraction_operands(kernel, number)
     assert factors is not None
+    if not (_is_plain(kernel, factors[0]) or _is_plain(kernel, factors[1])):
+        return {factors[0]: None}
     ways = [(left, right) for left, right in (factors, factors[::-1]) if _is_plain(kernel, left)]
     plans = [
         plan for way in ways for plan in _plans(kernel, number, way, tuple(stores), target, invariant, blocked=True)
     ]
     plan = min(plans, key=lambda plan: _cost(kernel, plan))
+    scattered = any(store.map.coefficients[plan.column] != 1 for store in plan.stores)
+    if scattered and not _is_plain(kernel, plan.right):
+        # In memory it could be the left operand as well, which puts the lanes along the other side of the result.
+        return {plan.right: None}
+    order = _better_order(kernel, plan)
+    if order is not None:
+        return {plan.right: order}
     if not plan.depth_block or _stores_sum(kernel, plan):
         return plan
     if len(stores) > 1 or stores[0].value != number:
-        return {number}
+        return {number: None}
     # The sum alone is stored: along another axis than this plan's, where one fits, else without blocks of its depth.
     fitting = [other for other in plans if not other.depth_block or _stores_sum(kernel, other)]
     if not fitting:
@@ -189,6 +188,23 @@ def plan_contraction(
             for plan in _plans(kernel, number, way, tuple(stores), target, invariant, blocked=False)
         ]
     return min(fitting, key=lambda plan: _cost(kernel, plan))
+
+
+def _better_order(kernel: Kernel, plan: Contraction) -> tuple[int, ...] | None:
+    """An order of the right operand's axes by which all columns are one axis; None where a copy does not pay."""
+    axes, extents = value_axes(kernel), kernel.extents
+    columns = sorted(axes[plan.reduce] - axes[plan.left])
+    if len(columns) < 2 or plan.packing != "block" or math.prod(extents[axis] for axis in plan.rows) < _PACKING_ROWS:
+        return None
+    copied = set(closure(kernel, [plan.right]))
+    maps = [store.map for store in plan.stores]
+    for number, value in enumerate(kernel.values):
+        if isinstance(value, (Load, Gather, Index)) and number not in copied:
+            maps.append(value.map)
+    for outer, inner in pairwise(columns):
+        if any(map_.coefficients[outer] != map_.coefficients[inner] * extents[inner] for map_ in maps):
+            return None
+    return (*plan.depth, *columns)
 
 
 def _stores_sum(kernel: Kernel, plan: Contraction) -> bool:

@@ -40,7 +40,7 @@ def test_chain_of_20_000_nodes(kind: str, backend: str) -> None:
     check(kind, 20_000, backend, SECONDS / 2)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(ci=False)
 @pytest.mark.parametrize("backend", ["numpy", "llvm"])
 @pytest.mark.parametrize("kind", CHAINS)
 def test_chain_of_200_000_nodes(kind: str, backend: str) -> None:

@@ -7,35 +7,45 @@ from collections.abc import Sequence
 import pytest
 
 from graphc.errors import GraphcError
+from graphc.ir.attrs import ArrayValue
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module
 from graphc.ir.op import registered_ops
 from graphc.ir.verify import verify
-from tests.backends_under_test import BACKENDS, compiled
+from tests.backends_under_test import BACKENDS, compiled, with_passes
 from tests.optable import Array, Cell, cells, rows
 
 OPS = [op.name for op in registered_ops()]
 
 
-def joint_graph(members: Sequence[Cell]) -> tuple[Graph, list[Array]]:
+FORMS = ("plain", "constants", "passes")
+"""Ops on arguments of the call; on constants, which backends treat apart; and on arguments, after all passes."""
+
+
+def joint_module(members: Sequence[Cell], form: str) -> tuple[Module, list[Array]]:
     """All cells side by side in one entry point: one compilation serves them all."""
     b = Builder()
     inputs, outputs, arrays = [], [], []
     for number, cell in enumerate(members):
-        operands = [b.input(f"c{number}_x{k}", type_) for k, type_ in enumerate(cell.types)]
-        inputs += operands
-        arrays += cell.arrays
+        if form == "constants":
+            pairs = zip(cell.arrays, cell.types, strict=True)
+            operands = [b.constant(ArrayValue(array, type_.dtype), type_.dtype) for array, type_ in pairs]
+        else:
+            operands = [b.input(f"c{number}_x{k}", type_) for k, type_ in enumerate(cell.types)]
+            inputs += operands
+            arrays += cell.arrays
         outputs += [(f"c{number}_y{k}", node) for k, node in enumerate(cell.nodes(b, operands))]
     graph = Graph.make("cells", inputs, outputs, builder=b)
     verify(graph)
-    return graph, arrays
+    module = Module("cells", {"cells": graph})
+    return (with_passes(module) if form == "passes" else module), arrays
 
 
-def failures(backend: str, members: Sequence[Cell]) -> list[str]:
+def failures(backend: str, members: Sequence[Cell], form: str) -> list[str]:
     """What a backend gets wrong; where it cannot compile all cells together, each is tried alone."""
-    graph, arrays = joint_graph(members)
     try:
-        outputs, _ = compiled(backend, Module("cells", {"cells": graph}))("cells", arrays, None)
+        module, arrays = joint_module(members, form)
+        outputs, _ = compiled(backend, module)("cells", arrays, None)
     except (
         GraphcError,
         AssertionError,
@@ -49,7 +59,7 @@ def failures(backend: str, members: Sequence[Cell]) -> list[str]:
     ) as error:
         if len(members) == 1:
             return [f"{backend}: {members[0].name}: {type(error).__name__}: {error}"]
-        alone = [found for cell in members for found in failures(backend, [cell])]
+        alone = [found for cell in members for found in failures(backend, [cell], form)]
         return alone or [f"{backend}: all {members[0].row.op} cells together: {type(error).__name__}: {error}"]
     found = []
     for number, cell in enumerate(members):
@@ -60,11 +70,29 @@ def failures(backend: str, members: Sequence[Cell]) -> list[str]:
     return found
 
 
+def check(op: str, backend: str, form: str) -> None:
+    found = failures(backend, list(cells(op)), form)
+    assert not found, f"{len(found)} cells:\n" + "\n".join(found[:12])
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("op", OPS)
 def test_op(op: str, backend: str) -> None:
-    found = failures(backend, list(cells(op)))
-    assert not found, f"{len(found)} cells:\n" + "\n".join(found[:12])
+    check(op, backend, "plain")
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_op_on_constants(op: str) -> None:
+    """The interpreter of kernels sees what native code is made of; the slow tests below compile it."""
+    check(op, "kernel", "constants")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", FORMS[1:])
+@pytest.mark.parametrize("op", OPS)
+def test_op_in_other_forms(op: str, form: str, backend: str) -> None:
+    check(op, backend, form)
 
 
 def test_every_op_has_rows_for_all_its_dtypes() -> None:

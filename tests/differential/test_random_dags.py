@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from graphc.driver import compile as compile_model
 from graphc.errors import GraphcError
 from graphc.ir.graph import Graph, Module
 from graphc.ir.interp import evaluate
@@ -24,6 +25,7 @@ from tests.shadow import allowed_errors, disagreement
 
 COUNT = int(os.environ.get("GRAPHC_DAGS", "40"))
 SLOW_COUNT = int(os.environ.get("GRAPHC_DAGS", "500"))
+SLOW_SEEDS = 1_000_000
 CHUNK = 5
 
 Maker = Callable[[int], tuple[Graph, list[Array]]]
@@ -71,7 +73,8 @@ def chunks(count: int) -> Sequence[range]:
     return [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
 
 
-def check_seed(kind: str, seed: int, *, native_for_each_pass: bool) -> None:
+def check_seed(kind: str, seed: int, each_pass: Sequence[str]) -> None:
+    """All backends on the graph as it is and after all passes; ``each_pass`` names those that see every pass alone."""
     case = Case(kind, seed)
     forms = {"no passes": case.module, "all passes": with_passes(case.module)}
     for what, module in forms.items():
@@ -79,25 +82,48 @@ def check_seed(kind: str, seed: int, *, native_for_each_pass: bool) -> None:
             case.check(backend, module, what)
     for name in pass_names():
         alone = with_passes(case.module, only=[name])
-        if alone.entries[case.graph.name] is case.graph:
-            continue
-        for backend in ("reference", *BACKENDS) if native_for_each_pass else ("reference", "kernel"):
-            case.check(backend, alone, f"only {name}")
+        if alone.entries[case.graph.name] is not case.graph:
+            for backend in each_pass:
+                case.check(backend, alone, f"only {name}")
+
+
+def every_third(kind: str, seeds: range) -> range:
+    """Loops are larger than graphs, and their cost goes into roll: fewer of them do."""
+    return seeds if kind == "graph" else seeds[::3]
 
 
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("seeds", chunks(COUNT), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
 def test_backends_agree(kind: str, seeds: range) -> None:
-    for seed in seeds if kind == "graph" else seeds[::CHUNK]:
-        check_seed(kind, seed, native_for_each_pass=False)
+    for seed in every_third(kind, seeds):
+        check_seed(kind, seed, ("reference", "kernel"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("seeds", chunks(SLOW_COUNT), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
 def test_backends_agree_on_many(kind: str, seeds: range) -> None:
-    for seed in seeds if kind == "graph" else seeds[::CHUNK]:
-        check_seed(kind, 1_000_000 + seed, native_for_each_pass=seed % 10 == 0)
+    for seed in every_third(kind, seeds):
+        # Native code for every pass alone takes long: one graph in ten.
+        each_pass = ("reference", *BACKENDS) if seed % 10 == 0 else ("reference",)
+        check_seed(kind, SLOW_SEEDS + seed, each_pass)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_models_in_memory_agree(backend: str) -> None:
+    """The same graphs through the driver and the runtime, which calls them as a user does; two calls, two updates."""
+    for kind in MAKERS:
+        for seed in range(100, 106):
+            case = Case(kind, seed)
+            model = compile_model(case.module, backend=backend)
+            twice = (case.expected, evaluate(case.graph, case.inputs, case.expected[1]))
+            for expected in twice if case.graph.updates and kind == "loop" else twice[:1]:
+                made = getattr(model, case.graph.name)(*case.inputs)
+                outputs = made if isinstance(made, dict) else {case.graph.outputs[0][0]: made}
+                states = {variable.attrs["state"].name: None for variable, _ in case.graph.updates}
+                got = (outputs, {name: model.parameters[name].copy() for name in states})
+                wrong = disagreement(case.graph, got, expected, case.allowed)
+                assert wrong is None, case.report(backend, "driver", wrong, case.module)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -32,15 +32,17 @@ def printed(model: Any) -> str:
 
 def test_the_convolutional_listing() -> None:
     input_shape = (28, 28, 1)
-    model_cnn = Sequential([
-        Conv2D(32, kernel_size=(3, 3), activation='relu', input_shape=input_shape),
-        MaxPooling2D(pool_size=(2, 2)),
-        Conv2D(64, kernel_size=(3, 3), activation='relu'),
-        MaxPooling2D(pool_size=(2, 2)),
-        Flatten(),
-        Dropout(0.5),
-        Dense(10, activation='softmax')
-    ])
+    model_cnn = Sequential(
+        [
+            Conv2D(32, kernel_size=(3, 3), activation="relu", input_shape=input_shape),
+            MaxPooling2D(pool_size=(2, 2)),
+            Conv2D(64, kernel_size=(3, 3), activation="relu"),
+            MaxPooling2D(pool_size=(2, 2)),
+            Flatten(),
+            Dropout(0.5),
+            Dense(10, activation="softmax"),
+        ]
+    )
     table = printed(model_cnn)
     for line in (
         "│ conv2d (Conv2D)                │ (None, 26, 26, 32) │     320 │",
@@ -57,7 +59,7 @@ def test_the_convolutional_listing() -> None:
     # Two operations a term, then bias and activation.
     assert str(rows["conv2d"].flops) == f"{26 * 26 * 32 * (2 * 9 + 2)}*batch"
     assert str(rows["dense"].bytes) == f"{4 * (1600 + 10)}*batch + {4 * 16010}"
-    model_cnn.compile(optimizer='adam', loss='sparse_categorical_crossentropy', metrics=['accuracy'], backend="numpy")
+    model_cnn.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"], backend="numpy")
     random = np.random.default_rng(0)
     x, y = random.random((20, 28, 28, 1)), random.integers(0, 10, 20)
     history = model_cnn.fit(x, y, batch_size=8, epochs=2)
@@ -67,14 +69,16 @@ def test_the_convolutional_listing() -> None:
 
 
 def test_the_recurrent_listing() -> None:
-    VOCAB_SIZE, EMBEDDING_DIM, MAX_LEN, LSTM_UNITS = 50, 128, 5, 64  # noqa: N806
-    model_lstm = Sequential([
-        Embedding(input_dim=VOCAB_SIZE, output_dim=EMBEDDING_DIM, input_length=MAX_LEN),
-        Bidirectional(LSTM(units=LSTM_UNITS, dropout=0.2, recurrent_dropout=0.2)),
-        Dense(64, activation='relu'),
-        Dropout(0.5),
-        Dense(1, activation='sigmoid')
-    ])
+    VOCAB_SIZE, EMBEDDING_DIM, MAX_LEN, LSTM_UNITS = 50, 128, 5, 64
+    model_lstm = Sequential(
+        [
+            Embedding(input_dim=VOCAB_SIZE, output_dim=EMBEDDING_DIM, input_length=MAX_LEN),
+            Bidirectional(LSTM(units=LSTM_UNITS, dropout=0.2, recurrent_dropout=0.2)),
+            Dense(64, activation="relu"),
+            Dropout(0.5),
+            Dense(1, activation="sigmoid"),
+        ]
+    )
     table = printed(model_lstm)
     for name, shape, count in (
         ("embedding (Embedding)", "(None, 5, 128)", "6,400"),
@@ -84,7 +88,7 @@ def test_the_recurrent_listing() -> None:
     ):
         assert any(name in line and shape in line and f" {count} │" in line for line in table.splitlines())
     assert " Total params: 113,537 (443.50 KB)" in table
-    model_lstm.compile(optimizer='adam', loss='binary_crossentropy', metrics=['accuracy'], backend="numpy")
+    model_lstm.compile(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"], backend="numpy")
     x = np.random.default_rng(0).integers(0, 50, (24, 5))
     history = model_lstm.fit(x, x[:, 0] > 25, batch_size=8, epochs=3)
     assert history.history["loss"][-1] < history.history["loss"][0]
@@ -115,8 +119,11 @@ def test_the_shape_comes_with_the_data_where_no_layer_says_it() -> None:
     with pytest.raises(G.GraphcValueError, match="does not know the shape of its input"):
         model.summary()
     model.add(Dense(10))
-    model.compile("sgd", lambda truth, made: nn.losses.sparse_categorical_crossentropy(truth, made, from_logits=True),
-                  backend="numpy")
+    model.compile(
+        "sgd",
+        lambda truth, made: nn.losses.sparse_categorical_crossentropy(truth, made, from_logits=True),
+        backend="numpy",
+    )
     model.fit(x[:64] / 16, y[:64])
     assert model.get_weights()[0].shape == (64, 4)
     with pytest.raises(G.GraphcValueError, match="has run already"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -108,7 +108,7 @@ class StreamSource:
 
     def steps(self, batch_size: int) -> int | None:
         """The number given, or the iterable's length."""
-        if self._steps is None and hasattr(self._stream, "__len__"):
+        if self._steps is None and isinstance(self._stream, Sized):
             return len(self._stream)
         return self._steps
 

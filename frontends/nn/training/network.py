@@ -88,8 +88,8 @@ class Network(Compilable):
             validation_batch_size=size if validation_batch_size is None else validation_batch_size,
         )
         if validation_data is not None:
-            pair = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
-            run.validation = self._source(*pair, run.validation_batch_size, validation_steps)
+            x, y = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
+            run.validation = self._source(x, y, run.validation_batch_size, validation_steps)
         elif validation_split:
             run.split(validation_split)
         self._engine_for(run.source.first(size), training=True)
@@ -183,7 +183,7 @@ class Network(Compilable):
             values[variable.name][...] = array
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights, and the optimizer's state once there is one, to a safetensors file, whole or not at all."""
+        """Write a safetensors file, whole or not at all: the weights, and the optimizer's state once there is one."""
         self._engine_for(None, training=False).save(path)
 
     def load_weights(self, path: str | os.PathLike[str], *, optimizer: bool = True) -> None:
@@ -241,7 +241,8 @@ class Network(Compilable):
         entries = tuple(engine.module.entries)
         dims = {BATCH: self._batch_size if batch_size is None else self._checked_batch_size(batch_size)}
         fixed = isinstance(self._inputs[0].shape[0], int)
-        return engine.compiled(entries, {} if fixed else dims).save(folder, name=name, force=force)
+        path: str = engine.compiled(entries, {} if fixed else dims).save(folder, name=name, force=force)
+        return path
 
     save = export
 

@@ -12,7 +12,6 @@ from graphc.ir.graph import Module
 from graphc.ir.types import tensor_type
 from graphc.kernel.loopir import AnyKernel
 from graphc.kernel.program import Buffer, Call, Entry, MemoryPlan, Program, Ref
-from graphc.kernel.target import Target
 
 LEVELS = ("host", "avx2", "baseline")
 
@@ -63,7 +62,3 @@ def unaligned(array: np.ndarray) -> np.ndarray:
     copy = raw[array.itemsize : array.itemsize + array.nbytes].view(array.dtype)
     copy[:] = array.reshape(-1)
     return copy
-
-
-def target_of(level: str) -> Target:
-    return host_target(level)

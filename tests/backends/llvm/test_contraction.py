@@ -74,7 +74,7 @@ def check(kernel: Kernel, level: str = "host") -> None:
 def step_of(kernel: Kernel, invariant: frozenset[int] = frozenset()) -> Contraction:
     """The first contraction of a kernel's schedule for AVX-512."""
     steps = schedule_kernel(kernel, host_target("avx512"), invariant).steps
-    return next(step for step in steps if isinstance(step, Contraction))
+    return next(step.plan for step in steps if isinstance(step.plan, Contraction))
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -220,3 +220,58 @@ def test_batches_of_matrices() -> None:
         place = Map((rows * columns, columns, 1, 0))
         kernel = Kernel(params, (batch, rows, columns, depth), values, (Store(2, place, 3, (0, 1, 2)),), "batched")
         assert_runs_alike(kernel, batch * rows * depth, batch * depth * columns, batch * rows * columns)
+
+
+def test_reductions_inside_an_operand_are_computed_first() -> None:
+    """Attention: the left operand is a softmax of its own rows."""
+    rows, columns, depth = 9, 24, 17
+    values = (
+        Load(0, m(depth, 0, 1), F),
+        Reduce("max", 0, (2,), F),
+        Apply("subtract", (0, 1), F),
+        Apply("exp", (2,), F),
+        Reduce("sum", 3, (2,), F),
+        Apply("divide", (3, 4), F),
+        Load(1, m(0, 1, columns), F),
+        Apply("multiply", (5, 6), F),
+        Reduce("sum", 7, (2,), F),
+    )
+    params = (Param(F, "in"), Param(F, "in"), Param(F, "out"))
+    kernel = Kernel(params, (rows, columns, depth), values, (Store(2, m(columns, 1, 0), 8, (0, 1)),), "attention")
+    plan = step_of(kernel)
+    assert plan.stores[0].map.coefficients[plan.column] == 1
+    assert_runs_alike(kernel, rows * depth, depth * columns, rows * columns)
+
+
+def test_two_operands_that_are_computed() -> None:
+    rows, columns, depth = 10, 20, 30
+    values = (
+        Load(0, m(depth, 0, 1), F),
+        Apply("tanh", (0,), F),
+        Load(1, m(0, 1, columns), F),
+        Apply("exp", (2,), F),
+        Apply("multiply", (1, 3), F),
+        Reduce("sum", 4, (2,), F),
+    )
+    params = (Param(F, "in"), Param(F, "in"), Param(F, "out"))
+    kernel = Kernel(params, (rows, columns, depth), values, (Store(2, m(columns, 1, 0), 5, (0, 1)),), "both")
+    assert step_of(kernel).left_bytes == 0
+    assert_runs_alike(kernel, rows * depth, depth * columns, rows * columns)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_columns_of_several_axes_become_one(level: str) -> None:
+    """The gradient of a convolution by its patches: result and weights have channel and window the other way round."""
+    rows, channels, window, filters = 60, 12, 9, 20
+    values = (
+        Load(0, m(filters, 0, 0, 1), F),
+        Load(1, m(0, filters, channels * filters, 1), F),
+        Apply("multiply", (0, 1), F),
+        Reduce("sum", 2, (3,), F),
+    )
+    params = (Param(F, "in"), Param(F, "in"), Param(F, "out"))
+    store = Store(2, m(channels * window, window, 1, 0), 3, (0, 1, 2))
+    kernel = Kernel(params, (rows, channels, window, filters), values, (store,), "patches")
+    steps = schedule_kernel(kernel, host_target("avx512")).steps
+    assert steps[-1].kernel.extents == (rows, channels * window, filters)
+    assert_runs_alike(kernel, rows * filters, window * channels * filters, rows * channels * window, level=level)

@@ -1,0 +1,228 @@
+"""Pooling, normalization and dropout under their PyTorch names: channels first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from graphc.errors import GraphcValueError
+from graphc.frontends.dsl.axes import checked_size
+from graphc.frontends.dsl.convolution import Sizes, average_pool, max_pool, sizes
+from graphc.frontends.dsl.elementwise import sqrt, square
+from graphc.frontends.dsl.movement import pad
+from graphc.frontends.dsl.reductions import mean
+from graphc.frontends.dsl.tensor import Tensor, fail
+from graphc.frontends.nn.layer import Layer
+from graphc.frontends.nn.normalization import BatchNormalization, widened
+from graphc.frontends.nn.regularization import checked_rate, dropout
+from graphc.ir.dim import Dim
+
+_FIRST = "channels_first"
+
+
+class _Pool(Layer):
+    """Pooling of (batch, channels, …), with PyTorch's arguments."""
+
+    spatial: ClassVar[int]
+
+    def __init__(self, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.kernel_size = sizes(kernel_size, self.spatial, "kernel_size")
+        self.stride = self.kernel_size if stride is None else sizes(stride, self.spatial, "stride")
+        given = padding if isinstance(padding, (tuple, list)) else (padding,) * self.spatial
+        self.padding = tuple(checked_size(width, "padding", code="E218") for width in given)
+        if any(2 * width > taps for width, taps in zip(self.padding, self.kernel_size, strict=True)):
+            message = f"{self.name}: a padding of {self.padding} is more than half the window {self.kernel_size}"
+            raise fail(GraphcValueError, "E218", message)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """The reduction of the windows."""
+        return max_pool(x, self.kernel_size, self.stride, self.padding, data_format=_FIRST)
+
+    def call(self, x: Tensor) -> Tensor:
+        """The reduction of the windows."""
+        if x.ndim != self.spatial + 2:
+            message = f"{self.name} needs {self.spatial + 2} dimensions (with batch and channels), got shape {x.shape}"
+            raise fail(GraphcValueError, "E211", message, None, x)
+        return self.pooled(x)
+
+
+class MaxPool1d(_Pool):
+    """The largest element of each window of (batch, channels, length)."""
+
+    spatial = 1
+
+
+class MaxPool2d(_Pool):
+    """The largest element of each window of (batch, channels, height, width)."""
+
+    spatial = 2
+
+
+class MaxPool3d(_Pool):
+    """The largest element of each window of (batch, channels, depth, height, width)."""
+
+    spatial = 3
+
+
+class _AvgPool(_Pool):
+    """The mean of each window; ``count_include_pad`` (PyTorch's default) counts the padding's zeros."""
+
+    def __init__(
+        self,
+        kernel_size: Sizes,
+        stride: Sizes | None = None,
+        padding: Sizes = 0,
+        count_include_pad: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, **options)
+        self.count_include_pad = count_include_pad
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """The means of the windows."""
+        return average_pool(
+            x,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            data_format=_FIRST,
+            count_padding=self.count_include_pad,
+        )
+
+
+class AvgPool1d(_AvgPool):
+    """The mean of each window of (batch, channels, length)."""
+
+    spatial = 1
+
+
+class AvgPool2d(_AvgPool):
+    """The mean of each window of (batch, channels, height, width)."""
+
+    spatial = 2
+
+
+class AvgPool3d(_AvgPool):
+    """The mean of each window of (batch, channels, depth, height, width)."""
+
+    spatial = 3
+
+
+class _BatchNorm(BatchNormalization):
+    """Batch normalization of axis 1 with PyTorch's names, defaults and conventions.
+
+    ``momentum`` is the share of the new value, and the moving variance takes that divided by n - 1.  Weights are
+    ``weight``, ``bias``, ``running_mean`` and ``running_var``.
+    """
+
+    ranks: ClassVar[tuple[int, ...]]
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, **options: Any
+    ) -> None:
+        super().__init__(1, 1.0 - momentum, eps, affine, affine, **options)
+        self.num_features = checked_size(num_features, "num_features", minimum=1)
+
+    def build(self, shape: tuple[Dim, ...]) -> None:
+        """Scale, shift, and the running statistics."""
+        if len(shape) not in self.ranks or shape[1] != self.num_features:
+            ranks = " or ".join(map(str, self.ranks))
+            message = f"{self.name} needs {self.num_features} channels along axis 1 of {ranks} axes, got shape {shape}"
+            raise fail(GraphcValueError, "E211", message)
+        size = (self.num_features,)
+        if self.scale:
+            self.gamma = self.add_weight("weight", size, "ones")
+            self.beta = self.add_weight("bias", size, "zeros")
+        self.moving_mean = self.add_weight("running_mean", size, "zeros", role="statistic", trainable=False)
+        self.moving_variance = self.add_weight("running_var", size, "ones", role="statistic", trainable=False)
+
+    def running_variance(self, variance: Tensor, count: Tensor | int) -> Tensor:
+        """The variance of a sample: divided by n - 1."""
+        if isinstance(count, int):
+            return variance * (count / (count - 1)) if count > 1 else variance
+        return variance * (count / (count - 1))
+
+
+class BatchNorm1d(_BatchNorm):
+    """Batch normalization of (batch, channels) or (batch, channels, length)."""
+
+    ranks = (2, 3)
+
+
+class BatchNorm2d(_BatchNorm):
+    """Batch normalization of (batch, channels, height, width)."""
+
+    ranks = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Batch normalization of (batch, channels, depth, height, width)."""
+
+    ranks = (5,)
+
+
+class LayerNorm(Layer):
+    """Normalization over the last axes, which have ``normalized_shape``; weights are ``weight`` and ``bias``."""
+
+    supports_masking = True
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        given = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        self.normalized_shape = tuple(checked_size(size, "normalized_shape", minimum=1) for size in given)
+        self.eps, self.elementwise_affine, self.with_bias = float(eps), elementwise_affine, bias
+
+    def build(self, shape: tuple[Dim, ...]) -> None:
+        """Scale and shift."""
+        if shape[len(shape) - len(self.normalized_shape) :] != self.normalized_shape:
+            message = f"{self.name} needs inputs that end in {self.normalized_shape}, got shape {shape}"
+            raise fail(GraphcValueError, "E211", message)
+        affine = self.elementwise_affine
+        self.weight = self.add_weight("weight", self.normalized_shape, "ones") if affine else None
+        self.bias = self.add_weight("bias", self.normalized_shape, "zeros") if affine and self.with_bias else None
+
+    def call(self, x: Tensor) -> Tensor:
+        """The normalized input."""
+        wide = widened(x)
+        axes = tuple(range(x.ndim - len(self.normalized_shape), x.ndim))
+        centred = wide - mean(wide, axis=axes, keepdims=True)
+        result = centred / sqrt(mean(square(centred), axis=axes, keepdims=True) + self.eps)
+        if self.weight is not None:
+            result = result * self.weight.astype(wide.dtype)
+        return (result if self.bias is None else result + self.bias.astype(wide.dtype)).astype(x.dtype)
+
+
+class Dropout2d(Layer):
+    """Dropout of whole channels of (batch, channels, …) while training."""
+
+    def __init__(self, p: float = 0.5, **options: Any) -> None:
+        super().__init__(**options)
+        self.p = p
+
+    def call(self, x: Tensor) -> Tensor:
+        """The channels kept."""
+        return dropout(x, checked_rate(self.p), (None, None, *(1,) * (x.ndim - 2)))
+
+
+class ZeroPad2d(Layer):
+    """Zeros around images: one width, or (left, right, top, bottom)."""
+
+    def __init__(self, padding: Sizes, **options: Any) -> None:
+        super().__init__(**options)
+        given = padding if isinstance(padding, (tuple, list)) else (padding,) * 4
+        if len(given) != 4:
+            raise fail(GraphcValueError, "E218", f"padding is a number or (left, right, top, bottom), got {padding!r}")
+        self.padding = tuple(checked_size(width, "padding", code="E218") for width in given)
+
+    def call(self, x: Tensor) -> Tensor:
+        """The images with their border."""
+        left, right, top, bottom = self.padding
+        return pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)])
