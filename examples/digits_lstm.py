@@ -1,8 +1,8 @@
 """An LSTM reads handwritten digits row by row.
 
-The model is a plain Python loop over the eight rows of an image, so it arrives unrolled; graphc differentiates it, finds the loops again, forward and
-backward, and compiles one training step (forward, backward, Adam) to native code.  What is trained below is the *written folder*: it needs nothing but
-numpy.
+The model is a plain Python loop over the eight rows of an image, so it arrives unrolled; graphc differentiates it,
+finds the loops again, forward and backward, and compiles one training step (forward, backward, Adam) to native code.
+What is trained below is the *written folder*: it needs nothing but numpy.
 
     graphc compile examples/digits_lstm.py        # writes the folder ./digits_lstm
     python examples/digits_lstm.py                # compiles, trains, tests, draws

@@ -1,7 +1,7 @@
 """graphc without any network: values and derivatives of a formula.
 
-The Rosenbrock function f(x, y) = (1 − x)² + 100·(y − x²)² has its minimum, 0, at (1, 1) in a narrow curved valley.  Its gradient and Hessian come out of the
-graph, are compiled once, and Newton's method walks down the valley.
+The Rosenbrock function f(x, y) = (1 − x)² + 100·(y − x²)² has its minimum, 0, at (1, 1) in a narrow curved valley.  Its
+gradient and Hessian come out of the graph, are compiled once, and Newton's method walks down the valley.
 
     python examples/gradient_of_formula.py
 """

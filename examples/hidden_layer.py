@@ -52,9 +52,8 @@ def main() -> int:
     found = m.gradients(x, y)
     expected = by_hand(m.parameters, x, y)
     for name, value in expected.items():
-        print(
-            f"{name:>4}  compiled {np.array2string(np.ravel(found[name])[:3], precision=6)}  by hand {np.array2string(np.ravel(value)[:3], precision=6)}"
-        )
+        left, right = (np.array2string(np.ravel(v)[:3], precision=6) for v in (found[name], value))
+        print(f"{name:>4}  compiled {left}  by hand {right}")
     agree = all(np.allclose(found[name], value, rtol=1e-5, atol=1e-6) for name, value in expected.items())
     a, b, c = np.float32(-2), np.float32(5), np.float32(-4)
     product = m.product(a, b, c)

@@ -46,6 +46,7 @@ _BACKENDS: Mapping[str, str] = {
 _ENTRY_POINT_GROUP = "graphc.backends"
 """The entry-point group in which another package registers a backend."""
 
+
 def backend_names() -> tuple[str, ...]:
     """Backends that ``compile`` knows: graphc's own, then those of installed packages."""
     return (*_BACKENDS, *sorted({point.name for point in entry_points(group=_ENTRY_POINT_GROUP)} - set(_BACKENDS)))

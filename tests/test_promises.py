@@ -1,4 +1,6 @@
-"""What the README promises: deterministic artifacts, code that does not grow with the steps, a folder that needs numpy only."""
+"""What the README promises: deterministic artifacts, code that does not grow with the steps, a folder that needs numpy
+only.
+"""
 
 import os
 import subprocess
@@ -6,14 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-import graphc as G
 import numpy as np
 import pytest
+
+import graphc as G
 from graphc.driver import lower, schedule
 from graphc.ir.graph import Graph, Module
 from graphc.ir.interp import evaluate
 from graphc.kernel.program import Loop
-
 from tests.cells import lstm
 
 _BUILD = """

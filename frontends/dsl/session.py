@@ -67,7 +67,7 @@ class Session(Builder):
 
     def reserve_name(self, name: str, holder: object | None = None) -> None:
         """Note that ``name`` is in use, so that no automatic name equals it."""
-        # Held until the next ``Model``: a layer may be of interest to whoever wraps its results, though nobody keeps it.
+        # Held until the next ``Model``: whoever wraps a layer's results may look for the layer, though nobody keeps it.
         self._names[name] = holder
         if holder is not None:
             self._holders[name] = holder

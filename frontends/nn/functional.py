@@ -242,9 +242,20 @@ class Model(Network):
             attrs = attrs.replace(stream=self._session.next_stream())
         elif all(new is old for new, old in zip(operands, node.inputs, strict=True)):
             return node
+        elif node.op.name in ("select", "logical_not") and operands[0].op.name == "constant":
+            return self._decided(node, operands)
         resized = {key: _resized(value, dims) for key, value in attrs.items()} if dims else attrs
         with self._session.noted(self._session.note(node), "forward"):
             return self._session.make(node.op, operands, resized)
+
+    def _decided(self, node: Node, operands: Sequence[Node]) -> Node:
+        """What ``training`` decides where it is known, so that the other branch is no part of the network."""
+        chosen = bool(operands[0].attrs["value"].scalar())
+        if node.op.name == "logical_not":
+            return self._session.constant(not chosen, bool_)
+        branch = operands[1] if chosen else operands[2]
+        both = self._session.make(node.op, operands, node.attrs)
+        return branch if branch.type is both.type else self._session.op("broadcast_to", branch, shape=both.shape)
 
 
 def _resized(value: AttrValue, dims: Mapping[str, Dim]) -> AttrValue:

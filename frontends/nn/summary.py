@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,14 +166,16 @@ def _terms(node: Node) -> Dim:
 # -- printing ----------------------------------------------------------------------------------------------------------
 
 
-def table(title: str, lines: Sequence[Row], *, width: int | None = None, more: Mapping[str, int] | None = None) -> str:
+def table(
+    title: str, lines: Sequence[Row], *, width: int | None = None, optimizer: Iterable[State] | None = None
+) -> str:
     """The table as text.
 
     Args:
         title: the model's name.
         lines: the layers.
         width: of the table; by default as wide as it needs.
-        more: further totals: name → bytes and numbers of the optimizer's variables.
+        optimizer: its variables, which count as parameters in total.
     """
     header = ("Layer (type)", "Output Shape", "Param #", "FLOPs", "Bytes")
     cells = [
@@ -196,15 +198,21 @@ def table(title: str, lines: Sequence[Row], *, width: int | None = None, more: M
     states = [state for row in lines for state in row.states]
     trained = [state for state in states if state.trainable and state.role == "parameter"]
     frozen = [state for state in states if not (state.trainable and state.role == "parameter")]
-    for label, group in (("Total", states), ("Trainable", trained), ("Non-trainable", frozen)):
-        text.append(f" {label} params: {_count(group):,} ({size_text(sum(state.type.nbytes for state in group))})")
+    extra = () if optimizer is None else tuple(optimizer)
+    for label, group in (("Total", [*states, *extra]), ("Trainable", trained), ("Non-trainable", frozen)):
+        text.append(_counted(label, group))
+    if extra:
+        text.append(_counted("Optimizer", extra))
     flops_total: Dim = 0
     for row in lines:
         flops_total = flops_total + row.flops
     text.append(f" Forward FLOPs: {formula(flops_total)}")
-    if more:
-        text.append(f" Optimizer params: {more['count']:,} ({size_text(more['bytes'])})")
     return "\n".join(text)
+
+
+def _counted(label: str, states: Iterable[State]) -> str:
+    states = tuple(states)
+    return f" {label} params: {_count(states):,} ({size_text(sum(state.type.nbytes for state in states))})"
 
 
 def _count(states: Iterable[State]) -> int:

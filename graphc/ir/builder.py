@@ -99,7 +99,9 @@ class Builder:
 
     # -- making nodes ----------------------------------------------------------------------------------------------
 
-    def make(self, op: OpDef | str, inputs: Sequence[Node] = (), attrs: Mapping[str, AttrValue] | Attrs = EMPTY) -> Node:
+    def make(
+        self, op: OpDef | str, inputs: Sequence[Node] = (), attrs: Mapping[str, AttrValue] | Attrs = EMPTY
+    ) -> Node:
         """The node ``op(inputs; attrs)``, new or shared.
 
         Raises:

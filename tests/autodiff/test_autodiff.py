@@ -1,4 +1,6 @@
-"""Reverse and forward mode as graph functions: against finite differences, of any order, and the shape of what they build."""
+"""Reverse and forward mode as graph functions: against finite differences, of any order, and the shape of what they
+build.
+"""
 
 import numpy as np
 import pytest

@@ -65,7 +65,8 @@ def test_the_convolutional_listing() -> None:
     history = model_cnn.fit(x, y, batch_size=8, epochs=2)
     assert list(history.history) == ["loss", "accuracy"]
     assert history.history["loss"][1] < history.history["loss"][0]
-    assert " Optimizer params: 69,653" in printed(model_cnn)
+    assert " Total params: 104,480" in printed(model_cnn)
+    assert " Optimizer params: 69,654" in printed(model_cnn)
 
 
 def test_the_recurrent_listing() -> None:
@@ -107,7 +108,8 @@ def test_a_classifier_learns_wine(backend: str) -> None:
     history = model.fit(x, y, epochs=20, validation_split=0.25)
     assert history.history["val_accuracy"][-1] > 0.9
     assert set(history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
-    measured = model.evaluate(x, y, batch_size=50)
+    measured = model.evaluate(x, y, batch_size=50, return_dict=True)
+    assert model.evaluate(x, y, batch_size=50) == list(measured.values())
     predicted = model.predict(x, batch_size=50)
     assert measured["accuracy"] == pytest.approx(np.mean(predicted.argmax(1) == y))
     assert measured["loss"] == pytest.approx(-np.log(predicted[np.arange(len(y)), y]).mean(), rel=1e-5)
@@ -206,3 +208,41 @@ def test_errors_name_what_is_wrong() -> None:
         model.fit(x, y, batch_size=0)
     with pytest.raises(G.GraphcValueError, match="leaves 0 of 4 samples"):
         model.fit(x, y, validation_split=0.9)
+
+
+def test_a_frozen_encoder_with_statistics_in_another_model() -> None:
+    x = nn.Input((4,))
+    base = Sequential([Dense(3, activation="relu"), nn.BatchNormalization(), Dropout(0.5)], name="base")
+    whole = nn.Model(x, Dense(1)(base(x)))
+    whole.compile("adam", "mse", backend="numpy")
+    data = np.random.default_rng(0).random((12, 4))
+    whole.fit(data, data.sum(1), epochs=2)
+    assert " Non-trainable params: 6 " in printed(whole)
+    encoder = nn.Model(x, base(x))
+    encoder.trainable = False
+    encoder.set_weights(whole.get_weights()[:6])
+    z = nn.Input((4,), name="z")
+    head = nn.Model(z, Dense(2)(encoder(z, training=False)))
+    head.set_weights([*encoder.get_weights(), *head.get_weights()[6:]])
+    # As inference has it, in training too: no statistics change, nothing is dropped.
+    assert [row.flops for row in head.summary_rows()][1] == [row.flops for row in encoder.summary_rows()][1]
+    head.compile("sgd", "mse", backend="numpy")
+    before = head.get_weights()
+    head.fit(data, np.zeros((12, 2)), epochs=2)
+    unchanged = [np.array_equal(a, b) for a, b in zip(before, head.get_weights(), strict=True)]
+    assert unchanged == [True] * 6 + [False] * 2
+    kernel, bias = head.get_weights()[6:]
+    np.testing.assert_allclose(head.predict(data), encoder.predict(data) @ kernel + bias, rtol=1e-5)
+
+
+def test_sizes_that_the_data_say_and_weights_outside_of_layers() -> None:
+    model = Sequential([nn.Input((None, 4)), nn.GlobalAveragePooling1D(), Dense(2)])
+    model.compile("sgd", "mse", backend="numpy")
+    for steps in (5, 2):
+        model.fit(np.ones((6, steps, 4)), np.zeros((6, 2)))
+    x = nn.Input((3,))
+    scaled = nn.Model(x, x * G.parameter("scale", 2.0, (3,)))
+    assert [w.tolist() for w in scaled.get_weights()] == [[2.0, 2.0, 2.0]]
+    np.testing.assert_array_equal(scaled.predict(np.ones((2, 3))), np.full((2, 3), 2.0))
+    with pytest.raises(G.GraphcValueError, match="also need the input 'x'"):
+        nn.Model(nn.Input((1,)), scaled(x))

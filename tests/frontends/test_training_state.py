@@ -111,7 +111,7 @@ def test_an_exported_network_runs_as_the_network_does(tmp_path: Path) -> None:
     loaded = G.load(folder)
     np.testing.assert_array_equal(loaded.predict(X[:13]), model.predict(X[:13]))
     figures = loaded.train(X[:13], Y[:13])
-    assert figures["loss"] == np.float32(model.train_on_batch(X[:13], Y[:13])["loss"])
+    assert figures["loss"] == np.float32(model.train_on_batch(X[:13], Y[:13], return_dict=True)["loss"])
 
 
 def batches() -> Iterator[tuple[Any, Any]]:

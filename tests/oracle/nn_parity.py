@@ -24,7 +24,7 @@ class Case:
 
     Attributes:
         label: of the test.
-        make: the layer.
+        make: the layer; gets ``dtype`` where no input has a floating-point one.
         reference: what it computes, in torch.
         inputs: arrays; the floating-point ones are differentiated.
         call: how the layer is called, by default on its inputs alone.
@@ -32,7 +32,7 @@ class Case:
     """
 
     label: str
-    make: Callable[[], Any]
+    make: Callable[..., Any]
     reference: Reference
     inputs: tuple[Array, ...]
     call: Callable[..., Any] = field(default=lambda layer, *x: layer(x[0] if len(x) == 1 else list(x)))
@@ -68,7 +68,7 @@ def ours(case: Case, dtype: str, seed: int) -> tuple[G.Model, dict[str, Array], 
         G.input(f"x{n}", array.shape, dtype if array.dtype.kind == "f" else array.dtype.name)
         for n, array in enumerate(case.inputs)
     ]
-    layer = case.make()
+    layer = case.make(**({} if any(tensor.dtype.is_float for tensor in inputs) else {"dtype": dtype}))
     outputs = listed(case.call(layer, *inputs))
     weights = random_weights(layer, rng)
     cotangents = [rng.normal(size=tensor.shape) for tensor in outputs]

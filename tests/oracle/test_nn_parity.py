@@ -437,7 +437,7 @@ def spatial_cases() -> list[Case]:
         ),
         Case(
             "Embedding",
-            lambda: nn.Embedding(6, 4),
+            lambda dtype: nn.Embedding(6, 4, dtype=dtype),
             lambda w, x: F.embedding(x, w["embeddings"]),
             (_rng.integers(0, 6, size=(2, 5)),),
         ),

@@ -16,6 +16,9 @@ from graphc.frontends.nn.training.data import Array, converted
 from graphc.ir.dim import Dim, Poly, substitute
 from graphc.ir.graph import Graph, Module
 
+_KEPT = 64
+"""Compiled entry points that are kept; data of ever new sizes would fill the memory otherwise."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -51,6 +54,7 @@ class Engine:
             given = values.get(name)
             self.values[name] = state.initial_value(seed) if given is None else _checked(name, given, state.type)
         self._target, self._seed = target, seed
+        self._first: driver.CompiledModel | None = None
         self._compiled: dict[tuple[Any, ...], driver.CompiledModel] = {}
         self._lock = threading.RLock()
 
@@ -70,10 +74,10 @@ class Engine:
     def compiled(self, entries: Sequence[str], dims: Mapping[str, int]) -> driver.CompiledModel:
         """Some entry points for the given sizes, compiled on first use."""
         key = (*entries, *sorted(dims.items()))
-        found = self._compiled.get(key)
+        found = self._compiled.pop(key, None)
         if found is not None:
+            self._compiled[key] = found  # the most recently used come last
             return found
-        first = next(iter(self._compiled.values()), None)
         module = Module(
             self.module.name,
             {name: self.module.entry(name) for name in entries},
@@ -86,13 +90,16 @@ class Engine:
             seed=self._seed,
             threads=self._target.threads,
             fast_math=self._target.fast_math,
-            states_of=first,
+            states_of=self._first,
         )
-        if first is None:
+        if self._first is None:
+            self._first = made
             for name, value in self.values.items():
                 np.copyto(made.parameters[name], value)
             self.values = made.parameters
         self._compiled[key] = made
+        if len(self._compiled) > _KEPT:
+            del self._compiled[next(iter(self._compiled))]
         return made
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -136,7 +136,9 @@ def _tell(run: Run, event: str, *arguments: Any) -> None:
 def _stop_on_interrupt() -> Iterator[threading.Event]:
     """The first Ctrl-C inside sets the event, so that the present step is finished; a second one interrupts at once."""
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    # None: a handler that Python did not install, and cannot install again.
+    if threading.current_thread() is not threading.main_thread() or before is None:
         yield stop
         return
 
@@ -144,7 +146,7 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signal.SIGINT, before)
 
-    before = signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGINT, ask)
     try:
         yield stop
     finally:

@@ -19,6 +19,18 @@ from graphc.frontends.nn.training.data import Array, Batch, Source, make_source
 from graphc.frontends.nn.training.engine import read_states
 from graphc.frontends.nn.training.entries import BATCH
 from graphc.frontends.nn.training.names import aligned
+from graphc.frontends.nn.training.progress import Progress, describe
+from graphc.ir.state import State
+
+Figures = float | list[float] | dict[str, float]
+
+
+def _returned(figures: dict[str, float], return_dict: bool) -> Figures:
+    """Figures as Keras gives them."""
+    if return_dict:
+        return figures
+    values = list(figures.values())
+    return values if len(values) > 1 else values[0]
 
 
 class Network(Compilable):
@@ -42,7 +54,7 @@ class Network(Compilable):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str | bool = "auto",
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[Any] | Any = (),
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
@@ -84,7 +96,7 @@ class Network(Compilable):
             shuffle=shuffle,
             seed=seed,
             verbose=verbose,
-            callbacks=tuple(callbacks),
+            callbacks=tuple(callbacks or ()) if isinstance(callbacks, (list, tuple, type(None))) else (callbacks,),
             validation_batch_size=size if validation_batch_size is None else validation_batch_size,
         )
         if validation_data is not None:
@@ -115,32 +127,56 @@ class Network(Compilable):
         names = (*(str(tensor.name) for tensor in self._inputs), *self.target_names)
         return dict(zip(names, (*batch.inputs, *batch.targets), strict=False))
 
-    def train_on_batch(self, x: Any, y: Any) -> dict[str, float]:
-        """One step; the loss and the metrics before it."""
-        return self.run_batch("train", self._source(x, y, sys.maxsize).first(sys.maxsize))
+    def train_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Figures:
+        """One step; the loss and the metrics before it, as :meth:`evaluate` gives them."""
+        figures = self.run_batch("train", self._source(x, y, sys.maxsize).first(sys.maxsize))
+        return _returned(figures, return_dict)
 
     def evaluate(
-        self, x: Any, y: Any = None, batch_size: int | None = None, *, steps: int | None = None
-    ) -> dict[str, float]:
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str | bool = "auto",
+        *,
+        steps: int | None = None,
+        return_dict: bool = False,
+    ) -> Figures:
         """The loss and the metrics on data, which change nothing: means over all samples.
 
         Args:
             x: as in :meth:`fit`.
             y: as in :meth:`fit`.
             batch_size: samples at once, 32 by default.
+            verbose: 1 prints the figures, ``"auto"`` does so on a terminal.
             steps: batches of an iterable to measure.
+            return_dict: True gives the figures by name.
+
+        Returns:
+            The loss where there are no metrics, else a list of the loss and the metrics.
         """
         size = self._checked_batch_size(batch_size)
         source = self._source(x, y, size, steps)
         self._engine_for(source.first(size), training=True)
-        return fitting.measure(self, source, size)
+        progress = Progress(verbose, 1)
+        figures = fitting.measure(self, source, size)
+        progress.note(describe(figures))
+        return _returned(figures, return_dict)
 
-    def predict(self, x: Any, batch_size: int | None = None, *, steps: int | None = None) -> Any:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str | bool = "auto",
+        *,
+        steps: int | None = None,
+    ) -> Any:
         """The outputs for all samples: an array, or a list or dict of arrays as the outputs were given.
 
         Args:
             x: an array, a list or dict of arrays, or an iterable of batches.
             batch_size: samples at once, 32 by default.
+            verbose: accepted as in Keras; nothing is printed.
             steps: batches of an iterable to predict.
         """
         size = self._checked_batch_size(batch_size)
@@ -261,12 +297,12 @@ class Network(Compilable):
         Args:
             print_fn: takes the text in place of ``print``.
         """
-        more = None
+        optimizer: list[State] = []
         if self._engine is not None and self._trains:
             own = {variable.name for variable in self.states}
-            slots = [one for name, one in self._engine.module.states.items() if name not in own and one.role == "slot"]
-            more = {
-                "count": sum(slot.type.static_size for slot in slots),
-                "bytes": sum(slot.type.nbytes for slot in slots),
-            }
-        (print_fn or print)(summaries.table(self.name, self.summary_rows(), more=more))
+            optimizer = [
+                one
+                for name, one in self._engine.module.states.items()
+                if name not in own and one is not self._session.random_state
+            ]
+        (print_fn or print)(summaries.table(self.name, self.summary_rows(), optimizer=optimizer))
