@@ -1,7 +1,7 @@
 """The table of ops that drives the differential, gradient and oracle suites: what a row is, and how rows become cells.
 
 A row is a way to build a node of one op: shapes and values of its operands, its attributes, and the dtypes for which it
-makes sense.  A row with a dtype is a cell.  The rows stand in ``optable_pointwise`` and ``optable_structure``; a test
+makes sense.  A row with a dtype is a cell.  The rows stand in the ``optable_*`` modules; a test
 fails for an op without any.
 
 Floats of a cell agree within ``r · (|value| + condition)``.  The condition of an output is the sum of what one unit in
@@ -223,9 +223,10 @@ def difference(
 @functools.cache
 def rows() -> tuple[Row, ...]:
     """The whole table."""
-    from tests import optable_pointwise, optable_regions, optable_structure
+    from tests import optable_pointwise, optable_regions, optable_structure, optable_views
 
-    return (*optable_pointwise.rows(), *optable_structure.rows(), *optable_regions.rows())
+    parts = (optable_pointwise, optable_structure, optable_regions, optable_views)
+    return tuple(row for part in parts for row in part.rows())
 
 
 def cells(op: str | None = None, *, dtype: DType | None = None, smooth: bool = False) -> Iterator[Cell]:

@@ -32,6 +32,7 @@ def linear(x: Any) -> Tensor:
 
 
 exponential = exp
+identity = linear
 swish = silu
 
 
@@ -39,6 +40,9 @@ def hard_silu(x: Any) -> Tensor:
     """X hard_sigmoid(x)."""
     tensor = as_tensor(x)
     return tensor * hard_sigmoid(tensor)
+
+
+hard_swish = hard_silu
 
 
 _BY_NAME: dict[str, Function] = {
@@ -49,6 +53,7 @@ _BY_NAME: dict[str, Function] = {
     "hard_silu": hard_silu,
     "hard_swish": hard_silu,
     "hard_tanh": hard_tanh,
+    "identity": linear,
     "leaky_relu": leaky_relu,
     "linear": linear,
     "log_sigmoid": log_sigmoid,

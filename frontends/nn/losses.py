@@ -209,3 +209,23 @@ def negative_log_likelihood(y_true: Any, log_probabilities: Any, reduction: str 
     scores = as_tensor(log_probabilities)
     picked = take_along_axis(scores, expand_dims(as_tensor(y_true), -1), -1)
     return _reduced(-squeeze(picked, -1), reduction)
+
+
+def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1) -> Tensor:
+    """-sum(y log softmax(logits)) along ``axis``, one a sample (TensorFlow's name and result)."""
+    return categorical_crossentropy(labels, logits, from_logits=True, axis=axis, reduction="none")
+
+
+def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any) -> Tensor:
+    """-log softmax(logits)[y] for integer labels, one a sample (TensorFlow's name and result)."""
+    return sparse_categorical_crossentropy(labels, logits, from_logits=True, reduction="none")
+
+
+def sigmoid_cross_entropy_with_logits(labels: Any, logits: Any) -> Tensor:
+    """The binary cross-entropy of logits, one an element (TensorFlow's name and result)."""
+    truth, prediction = _pair(labels, logits)
+    return softplus(prediction) - truth * prediction
+
+
+mse, mae, kld, nll = mean_squared_error, mean_absolute_error, kl_divergence, negative_log_likelihood
+bce = binary_crossentropy

@@ -60,7 +60,9 @@ def random_weights(layer: nn.Layer, rng: np.random.Generator) -> dict[str, Array
     return made
 
 
-def ours(case: Case, dtype: str, seed: int) -> tuple[G.Model, dict[str, Array], dict[str, Array], list[Array], str, int]:
+def ours(
+    case: Case, dtype: str, seed: int
+) -> tuple[G.Model, dict[str, Array], dict[str, Array], list[Array], str, int]:
     """The model of outputs and gradients, its weights and inputs, the cotangents, the layer's name, and the number of
     outputs."""
     rng = np.random.default_rng(seed)
@@ -80,9 +82,7 @@ def ours(case: Case, dtype: str, seed: int) -> tuple[G.Model, dict[str, Array], 
     results = {f"out{n}": tensor for n, tensor in enumerate(outputs)}
     results |= {f"d {tensor.name}": gradient for tensor, gradient in zip(wrt, G.grad(loss, wrt), strict=True)}
     model = G.Model(run=G.Step(results, training=case.training))
-    given = {
-        f"x{n}": array.astype(dtype) if array.dtype.kind == "f" else array for n, array in enumerate(case.inputs)
-    }
+    given = {f"x{n}": array.astype(dtype) if array.dtype.kind == "f" else array for n, array in enumerate(case.inputs)}
     kept = {name: value.astype(dtype) for name, value in weights.items()}
     return model, kept, given, cotangents, layer.name, len(outputs)
 

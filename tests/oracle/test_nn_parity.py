@@ -141,7 +141,10 @@ def separable_cases() -> list[Case]:
         return CONV[rank](data, kernel(flat), None, stride, 0, 1, channels)
 
     cases = []
-    for rank, depth, separable in ((1, nn.DepthwiseConv1D, nn.SeparableConv1D), (2, nn.DepthwiseConv2D, nn.SeparableConv2D)):
+    for rank, depth, separable in (
+        (1, nn.DepthwiseConv1D, nn.SeparableConv1D),
+        (2, nn.DepthwiseConv2D, nn.SeparableConv2D),
+    ):
         for stride, padding, multiplier in [(1, "valid", 1), (2, "same", 2), (1, "same", 3)]:
             cases.append(
                 Case(
@@ -369,9 +372,10 @@ def activation_cases() -> list[Case]:
         nn.Softsign: F.softsign,
         nn.LogSoftmax: lambda x: F.log_softmax(x, -1),
         nn.LogSigmoid: F.logsigmoid,
-        nn.HardSigmoid: F.hardsigmoid,
+        # torch's own hardsigmoid and hardswish multiply gradients by 1/6 in float32.
+        nn.HardSigmoid: lambda x: (x / 6 + 0.5).clamp(0, 1),
         nn.HardTanh: F.hardtanh,
-        nn.HardSwish: F.hardswish,
+        nn.HardSwish: lambda x: x * (x / 6 + 0.5).clamp(0, 1),
         nn.ReLU6: F.relu6,
         nn.Softmax: lambda x: F.softmax(x, -1),
         nn.LeakyReLU: lambda x: F.leaky_relu(x, 0.3),
@@ -466,7 +470,10 @@ def merge_cases() -> list[Case]:
         Case("Concatenate", lambda: nn.Concatenate(1), lambda w, *x: torch.cat(x, 1), (a, b)),
         Case("Dot", lambda: nn.Dot(2), lambda w, *x: torch.einsum("bif,bjf->bij", *x), (a, b)),
         Case(
-            "Dot of rank 2", lambda: nn.Dot(1, normalize=True), lambda w, *x: F.cosine_similarity(*x)[:, None], (c, c + 1)
+            "Dot of rank 2",
+            lambda: nn.Dot(1, normalize=True),
+            lambda w, *x: F.cosine_similarity(*x)[:, None],
+            (c, c + 1),
         ),
     ]
 

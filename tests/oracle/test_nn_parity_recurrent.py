@@ -244,9 +244,7 @@ def both_directions() -> list[Case]:
                 masked = bool(_rng.integers(2))
                 options = {"return_sequences": sequences, "return_state": mode == "sum", **kind.options}
 
-                def reference(
-                    w: Any, x: Any, *more: Any, k: Kind = kind, o: Any = options, m: Any = mode
-                ) -> Any:
+                def reference(w: Any, x: Any, *more: Any, k: Kind = kind, o: Any = options, m: Any = mode) -> Any:
                     halves = []
                     for direction in ("forward", "backward"):
                         own = {key.rsplit("/", 1)[1]: v for key, v in w.items() if key.startswith(direction)}

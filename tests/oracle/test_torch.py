@@ -81,6 +81,8 @@ def compare(torch: Any, cell: Cell) -> None:
 def test_op(op: str, torch: Any) -> None:
     compared = 0
     for cell in cells(op, dtype=float64):
+        if cell.row.build is not None:
+            continue  # several ops together
         if op == "cast" and not cell.row.attrs["dtype"].is_float:
             continue  # torch wraps or leaves undefined where ours saturates
         if cell.row.smooth or f"{op}/{cell.row.label}" in SAME_AT_TIES:
