@@ -43,26 +43,30 @@ def products(b: Builder, x: Node, w: Node, nodes: int) -> Node:
 
 
 def aperiodic(b: Builder, x: Node, w: Node, nodes: int) -> Node:
-    """A mixture without a period: nothing can be rolled."""
+    """A mixture without a period, so that nothing can be rolled; every step is a contraction, so that errors die out."""
     rng = np.random.default_rng(1)
     before = x
-    for count, kind in enumerate(rng.integers(0, 7, nodes)):
+    half, rows = b.constant(0.5, float64), b.constant(1 / WIDTH, float64)
+    for count, kind in enumerate(rng.integers(0, 8, nodes)):
         match int(kind):
             case 0:
-                x, before = b.op("matmul", x, w), x
+                made = b.op("matmul", x, w)
             case 1:
-                x, before = b.op("tanh", x), x
+                made = b.op("tanh", x)
             case 2:
-                x, before = b.op("add", x, before), x
+                made = b.op("multiply", b.op("add", x, before), half)
             case 3:
-                x, before = b.op("multiply", x, b.constant(0.5 + (count % 101) / 1000, float64)), x
+                made = b.op("multiply", x, b.constant(0.9 + (count % 101) / 1010, float64))
             case 4:
-                x, before = b.op("transpose", x, permutation=(1, 0)), x
+                made = b.op("transpose", x, permutation=(1, 0))
             case 5:
-                x, before = b.op("sin", x), x
+                made = b.op("sin", x)
+            case 6:
+                made = b.op("subtract", x, b.op("multiply", b.op("sum", x, axes=(0,), keepdims=True), rows))
             case _:
-                x, before = b.op("subtract", x, b.op("sum", before, axes=(0,), keepdims=True)), x
-    return b.op("tanh", x)
+                made = b.op("multiply", b.op("add", x, w), half)
+        x, before = made, x
+    return x
 
 
 CHAINS: Mapping[str, Callable[[Builder, Node, Node, int], Node]] = {
@@ -84,7 +88,7 @@ def chain(kind: str, nodes: int) -> tuple[Graph, list[np.ndarray]]:
     total = b.op("sum", end, axes=(0, 1), keepdims=False)
     outputs = [("total", total), *((f"g{k}", node) for k, node in enumerate(gradient(b, total, [x, w])))]
     rng = np.random.default_rng(0)
-    arrays = [rng.uniform(-1, 1, (WIDTH, WIDTH)), rng.uniform(0.2, 0.6, (WIDTH, WIDTH))]
+    arrays = [rng.uniform(-1, 1, (WIDTH, WIDTH)), rng.uniform(0.1, 0.35, (WIDTH, WIDTH))]
     return Graph.make("chain", [x, w], outputs, builder=b), arrays
 
 

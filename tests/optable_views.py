@@ -1,6 +1,6 @@
 """Rows whose operands are views (transposed, flipped, sliced with steps, broadcast), and rows of larger extents.
 
-A backend that reads an operand where it lies must follow its strides; tiles and vectors must get their remainders right.
+A backend that reads an operand where it lies must follow its strides; tiles and vectors must get their ends right.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphc.ir.builder import Builder
 from graphc.ir.node import Node
 from graphc.ir.types import ALL_DTYPES, NUMERIC, DType, bfloat16, float32, float64, int8, int32, int64
-
 from tests.optable import Operand, Row, Values, between, distinct, given
 
 _SMALL = between(-2, 2)

@@ -35,7 +35,7 @@ def _lower_scatter(region: Region, node: Node) -> None:
     total = region.emitter.temporary("scattered", float32, target.shape) if is_half else target
     if total != base:
         region.emitter.copy(total, base, origin)
-    if size_of(updates.shape):
+    if size_of(updates.shape) and size_of(target.shape):
 
         def build(builder: KernelBuilder, operands: Sequence[Place]) -> None:
             _build_scatter(builder, node, *operands)

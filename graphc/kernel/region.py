@@ -130,7 +130,12 @@ class Region:
 
         operands = self.places(inputs)
         if node.op.name in ("take", "take_along_axis"):
-            self.check(node, inputs[1], inputs[0].shape[node.attrs["axis"]])
+            limit = inputs[0].shape[node.attrs["axis"]]
+            self.check(node, inputs[1], limit)
+            if limit == 0:
+                # No index is in range: the call fails at the check, or there are no indices and no result.
+                self.values[node] = Uniform(node.dtype, bytes(node.dtype.itemsize), node.tensor.static_shape)
+                return
         (self.values[node],) = self.write(self.origin(node), (node.op, node.attrs.key), build, operands, (node,))
 
     # -- kernels that write the values of nodes --------------------------------------------------------------------

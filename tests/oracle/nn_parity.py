@@ -147,3 +147,13 @@ def _taken(model: G.Model, given: dict[str, Array]) -> dict[str, Array]:
 
 def _known(model: G.Model, weights: dict[str, Array]) -> dict[str, Array]:
     return {name: value for name, value in weights.items() if name in model.states}
+
+
+def first(x: Any) -> Any:
+    """Channels last → first."""
+    return x.movedim(-1, 1)
+
+
+def last(x: Any) -> Any:
+    """Channels first → last."""
+    return x.movedim(1, -1)

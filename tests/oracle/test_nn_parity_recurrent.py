@@ -1,4 +1,4 @@
-"""Recurrent layers against torch: a loop transcribed from Keras' definitions, masks included, and torch's own layers."""
+"""Recurrent layers against torch: a loop transcribed from Keras' definitions, with masks, and torch's own layers."""
 
 from __future__ import annotations
 
