@@ -90,15 +90,21 @@ class Layer:
         self._weights: list[Tensor] = []
         self._penalties: list[tuple[Tensor, regularizers.Penalty]] = []
 
+    @classmethod
+    def known_arguments(cls) -> frozenset[str]:
+        """The names of the arguments that make such a layer."""
+        constructors = [
+            vars(kind)["__init__"] for kind in cls.__mro__ if "__init__" in vars(kind) and kind is not object
+        ]
+        return frozenset().union(*map(argument_names, constructors)) - {"self", "options", "arguments"}
+
     def _check_options(self, options: dict[str, Any]) -> None:
         unknown = [
             option for option, value in options.items() if not (option.endswith("_constraint") and value is None)
         ]
         if not unknown:
             return
-        known = sorted(
-            name for kind in type(self).__mro__ for name in argument_names(kind.__init__) - {"self", "options"}
-        )
+        known = sorted(self.known_arguments())
         close = nearest(unknown[0], known)
         hint = f"did you mean {close}?" if close else None
         raise fail(GraphcTypeError, "E213", f"{type(self).__name__} has no argument {unknown[0]!r}", hint)

@@ -343,7 +343,7 @@ class UnitNormalization(Layer):
 
     def __init__(self, axis: int | Sequence[int] = -1, **options: Any) -> None:
         super().__init__(**options)
-        self.axis = tuple(axis) if isinstance(axis, (tuple, list)) else axis
+        self.axis = axis if isinstance(axis, int) else tuple(axis)
 
     def call(self, x: Tensor) -> Tensor:
         """The unit vectors."""

@@ -10,7 +10,7 @@ from graphc.frontends.dsl.elementwise import where
 from graphc.frontends.dsl.movement import expand_dims, index_axis, reshape, stack
 from graphc.frontends.dsl.session import session_of
 from graphc.frontends.dsl.tensor import MAXIMUM_STEPS, Tensor, apply, as_tensor, fail
-from graphc.frontends.nn.layer import Layer, argument_names
+from graphc.frontends.nn.layer import Layer
 from graphc.frontends.nn.masking import checked_mask, mask_of_lengths
 from graphc.frontends.nn.recurrent_cells import (
     Cell,
@@ -55,7 +55,7 @@ class RNN(Layer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else checked_cell(cell)
+        self.cell: Any = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else checked_cell(cell)
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
@@ -259,9 +259,14 @@ class _CellLayer(RNN):
     def __init__(self, units: int, *arguments: Any, **options: Any) -> None:
         for hint in ("use_cudnn", "implementation"):
             options.pop(hint, None)  # how Keras should compute, not what
-        own = argument_names(self.cell_class.__init__) | argument_names(Cell.__init__)
-        inner = {name: options.pop(name) for name in sorted((own - {"self", "options"}) & set(options))}
+        own = self.cell_class.known_arguments() - Layer.known_arguments()
+        inner = {name: options.pop(name) for name in sorted(own & set(options))}
         super().__init__(self.cell_class(units, *arguments, name="cell", **inner), **options)
+
+    @classmethod
+    def known_arguments(cls) -> frozenset[str]:
+        """Those of the cell as well."""
+        return super().known_arguments() | cls.cell_class.known_arguments()
 
     @property
     def cell_prefix(self) -> str:

@@ -190,7 +190,7 @@ class AlphaDropout(Layer):
         low = -1.6732632423543772 * 1.0507009873554805
         given = x.shape if self.noise_shape is None else self.noise_shape
         shape = tuple(size if dim is None else dim for dim, size in zip(given, x.shape, strict=True))
-        scale = ((1.0 - self.rate) * (1.0 + self.rate * low**2)) ** -0.5
+        scale = 1.0 / math.sqrt((1.0 - self.rate) * (1.0 + self.rate * low**2))
 
         def dropped() -> Tensor:
             kept = random_bernoulli(shape, 1.0 - self.rate, seed=self.seed)

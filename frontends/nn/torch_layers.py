@@ -73,6 +73,7 @@ class _Convolution(_Weighted):
 
     spatial: ClassVar[int]
     transposed: ClassVar[bool] = False
+    with_bias: bool
 
     def _set(self, channels: tuple[int, int], window: Sizes, stride: Sizes, dilation: Sizes, groups: int) -> None:
         self.in_channels, self.out_channels = (

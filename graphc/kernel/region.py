@@ -16,7 +16,7 @@ from graphc.kernel.builder import KernelBuilder, NotInPlace, NotOneKernel
 from graphc.kernel.destinations import Destinations, Root
 from graphc.kernel.emit import Build, Emitter, Origin
 from graphc.kernel.lower_body import build_body
-from graphc.kernel.views import VIEW_OPS, Place, View, moved, size_of, unmoved
+from graphc.kernel.views import VIEW_OPS, Place, Uniform, View, moved, size_of, unmoved
 
 NodeRule = Callable[["Region", Node], None]
 

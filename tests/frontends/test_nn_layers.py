@@ -313,6 +313,7 @@ def test_a_penalty_counts_once_and_not_on_frozen_weights() -> None:
         (lambda x: nn.Dot(1)([x, x[:, :2]]), "E211", "cannot sum"),
         (lambda x: nn.LSTM(3)(x, mask=x), "E211", "a mask has"),
         (lambda x: nn.LSTM(3)(x, masks=x), "E213", "did you mean mask"),
+        (lambda x: nn.LSTM(3, recurrent_dropuot=0.1), "E213", "did you mean recurrent_dropout"),
         (lambda x: nn.RNN(3), "E213", "state_size"),
         (lambda x: nn.Attention(score_mode="cosine"), "E213", "score_mode"),
         (lambda x: nn.BatchNormalization(momentum=2), "E213", "momentum"),
