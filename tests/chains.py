@@ -15,6 +15,7 @@ import numpy as np
 
 import graphc.ops  # noqa: F401  (fills the registry)
 from graphc.autodiff.reverse import gradient
+from graphc.driver import compile as compile_model
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module
 from graphc.ir.interp import evaluate
@@ -22,8 +23,6 @@ from graphc.ir.node import Node
 from graphc.ir.parser import parse_graph
 from graphc.ir.printer import print_graph
 from graphc.ir.types import float64, tensor_type
-from graphc.passes.pipeline import run_pipeline
-from tests.backends_under_test import compiled
 
 WIDTH = 4
 
@@ -111,11 +110,9 @@ def main(kind: str, nodes: int, backend: str) -> dict[str, float]:
     done("build and differentiate")
     text = print_graph(graph)
     done("print")
-    scheduled = run_pipeline(graph)
-    done("passes")
-    run = compiled(backend, Module("chain", {"chain": scheduled}))
+    model = compile_model(Module("chain", {"run": graph}), backend=backend)
     done("compile")
-    got, _ = run("chain", arrays, None)
+    got = model.run(*arrays)
     done("run")
     steps["seconds"] = round(time.process_time() - start, 3)
     assert parse_graph(text) == graph
