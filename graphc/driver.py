@@ -5,8 +5,10 @@ model ──bind──► module ──passes──► scheduled module ──ba
 
 from __future__ import annotations
 
+import gc
 import keyword
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
@@ -96,12 +98,28 @@ def compile(
     recorder = Recorder(debug_options())
     with recorder.stage("model"):
         module = to_module(model, inputs=inputs, outputs=outputs, name=name)
-    scheduled = schedule(module, options, observer=observer, recorder=recorder)
-    built = chosen.build(scheduled, options, recorder.stage)
+    with _collector_paused():
+        scheduled = schedule(module, options, observer=observer, recorder=recorder)
+        built = chosen.build(scheduled, options, recorder.stage)
     recorder.emitted(built)
     compiled = CompiledModel(scheduled, built.build, program=built.program, seed=seed, states_of=states_of)
     compiled.timings = recorder.finish()
     return compiled
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Without Python's search for reference cycles: compiling makes next to none.
+
+    It would look through the nodes of the graph again and again, a quarter of the time for 200,000 of them.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def to_module(

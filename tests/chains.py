@@ -42,7 +42,7 @@ def products(b: Builder, x: Node, w: Node, nodes: int) -> Node:
 
 
 def aperiodic(b: Builder, x: Node, w: Node, nodes: int) -> Node:
-    """A mixture without a period, so that nothing can be rolled; every step is a contraction, so that errors die out."""
+    """A mixture without a period, which nothing can roll; every step is a contraction, so that errors die out."""
     rng = np.random.default_rng(1)
     before = x
     half, rows = b.constant(0.5, float64), b.constant(1 / WIDTH, float64)

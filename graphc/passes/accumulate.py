@@ -83,7 +83,7 @@ class Accumulate(Pass):
             return None
         if added.op.name == "matmul" and all(operand.rank == 2 for operand in added.inputs):
             left, right = added.inputs
-            if left.op.name != "transpose":
+            if left.op.name != "transpose" or left.attrs["permutation"] != (1, 0):
                 return None
             # The rows that are contracted are what is stacked: aᵀ·g contracts the rows of a and of g.
             factors: tuple[Node, ...] = (left.inputs[0], right)

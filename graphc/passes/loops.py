@@ -81,7 +81,7 @@ class LoopParts:
 
     def new_sequence(self, outer: Node, like: TensorType) -> Node:
         """A new body input that reads ``outer[t]``."""
-        inner = self.body.input(f"n{len(self.sequences)}", like)
+        inner = self.body.new_input(f"n{len(self.sequences)}", like)
         self.sequences.append(SequencePart(inner, outer, 0, 0, 1))
         return inner
 
@@ -90,7 +90,7 @@ class LoopParts:
         for inner, other in self.invariants.items():
             if other is outer:
                 return inner
-        inner = self.body.input(f"w{len(self.invariants)}", outer.tensor)
+        inner = self.body.new_input(f"w{len(self.invariants)}", outer.tensor)
         self.invariants[inner] = outer
         return inner
 
@@ -207,7 +207,8 @@ def edit_loops(graph: Graph, edit: LoopEdit) -> Graph:
             continue
         operands = tuple(table[operand] for operand in node.inputs)
         note = graph.note(node)
-        if node.op.name == "loop":
+        if node.op.name == "loop" and node.attrs["trips"] != 0:
+            # (A loop that never runs may name elements that its sequences lack, and is best left to itself.)
             used = {reader.attrs["index"] for reader in readers[node]}
             parts = LoopParts(node, operands, used)
             with b.noted(note, note.role):

@@ -16,14 +16,15 @@ import numpy as np
 
 from graphc.ir.node import Node
 from graphc.ir.types import TensorType
+from graphc.passes.roll_columns import FAR, Columns
 from graphc.passes.roll_search import Candidate, IntArray, find_candidates, fingerprints
-
-_FAR = np.int64(1) << np.int64(40)
-"""Positions of sources are multiples of this: no step between two of them looks like a step in the sequence."""
 
 _MAXIMUM_LAG = 4
 _VALUE_COST = 16
 """What a carry costs beside its elements, in elements."""
+
+_NEVER = 1 << 50
+"""Cost of cutting between a node with several results and those who take them: a carry is one tensor."""
 
 _MAXIMUM_LOOPS = 256
 _TRIALS = 64
@@ -88,38 +89,6 @@ class _Span:
     @property
     def stop(self) -> int:
         return self.start + self.period * self.trips
-
-
-class Columns:
-    """For every node of the sequence what it reads, as numbers: positions of inputs, then the index of an ``index``
-    node.
-    """
-
-    def __init__(self, sequence: Sequence[Node]) -> None:
-        self.sequence = sequence
-        self.position = {node: index for index, node in enumerate(sequence)}
-        sources: dict[Node, int] = {}
-        flat: list[int] = []
-        bounds = [0]
-        far = int(_FAR)
-        for node in sequence:
-            for operand in node.inputs:
-                place = self.position.get(operand)
-                flat.append(place if place is not None else -far * (sources.setdefault(operand, len(sources)) + 1))
-            if node.op.name == "index":
-                flat.append(node.attrs["index"])
-            bounds.append(len(flat))
-        self.flat: IntArray = np.array(flat, dtype=np.int64)
-        self.bounds = bounds
-
-    def table(self, start: int, period: int, trips: int) -> IntArray:
-        """One row a trip, one column an input."""
-        part = self.flat[self.bounds[start] : self.bounds[start + period * trips]]
-        return part.reshape(trips, -1)
-
-    def widths(self, start: int, period: int) -> list[int]:
-        """Columns of each row of the body."""
-        return [self.bounds[start + row + 1] - self.bounds[start + row] for row in range(period)]
 
 
 def plan_loops(sequence: Sequence[Node], minimum_trips: int, minimum_nodes: int) -> list[LoopPlan]:
@@ -192,7 +161,7 @@ def _constant_stretches(columns: Columns, candidate: Candidate, minimum_trips: i
     period = candidate.period
     table = columns.table(candidate.start, period, trips)
     steps = np.diff(table, axis=0)
-    legal = np.all(np.abs(steps) < _FAR // 2, axis=1)
+    legal = np.all(np.abs(steps) < FAR // 2, axis=1)
     same = np.all(steps[:-1] == steps[1:], axis=1) & legal[:-1] & legal[1:]
     edges = np.flatnonzero(np.diff(np.concatenate(([0], same.view(np.int8), [0]))))
     result = []
@@ -248,7 +217,10 @@ def _best_rotation(columns: Columns, span: _Span) -> int:
         if low > high:
             continue
         type_ = columns.sequence[base + row].type
-        weight = _VALUE_COST + (type_.static_size if isinstance(type_, TensorType) and type_.is_static else 0)
+        if not isinstance(type_, TensorType):
+            weight = _NEVER
+        else:
+            weight = _VALUE_COST + (type_.static_size if type_.is_static else 0)
         for a, c in ((low, min(high, period - 1)), (0, high - period)):
             if 0 <= a <= c:
                 crossing[a] += weight
@@ -297,7 +269,7 @@ class _Planner:
                 if step:
                     if not isinstance(read[0], Node):
                         return None
-                    sequenced[row] = Sequenced(read[0], node.attrs["axis"], int(table[0, column]), step)
+                    sequenced[row] = Sequenced(read[0], node.attrs["axis"], node.attrs["index"], step)
                 column += 1
             elements.append(tuple(read))
         if len(sequenced) == period:
@@ -306,7 +278,9 @@ class _Planner:
         return LoopPlan(span.start, period, span.trips, tuple(elements), sequenced, tuple(carries))
 
     def _trim(self, span: _Span) -> _Span | None:
-        """Drop trips at either end that read, at a moving position, what no loop provides."""
+        """Drop trips at either end that read, at a moving position, what no loop provides, or whose nodes with several
+        results are read in another trip (only tensors enter and leave a loop).
+        """
         table = self.columns.table(span.start, span.period, span.trips)
         fine = np.ones(span.trips, dtype=bool)
         column = 0
@@ -318,6 +292,8 @@ class _Planner:
                 column += 1
             if node.op.name == "index":
                 column += 1
+            if not isinstance(node.type, TensorType):
+                fine &= self._read_at_once(span, row)
         if fine.all():
             return span
         edges = np.flatnonzero(np.diff(np.concatenate(([0], fine.view(np.int8), [0]))))
@@ -327,10 +303,16 @@ class _Planner:
         low, high = max(stretches, key=lambda pair: pair[1] - pair[0])
         return _Span(span.start + low * span.period, span.period, high - low)
 
+    def _read_at_once(self, span: _Span, row: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Per trip, whether all readers of ``row`` are in that trip."""
+        last_reader = self.columns.last_reader
+        ends = [span.start + (trip + 1) * span.period for trip in range(span.trips)]
+        return np.array([last_reader.get(end - span.period + row, 0) < end for end in ends], dtype=bool)
+
     def _is_moving_outside(self, span: _Span, places: IntArray) -> bool:
         if places[-1] == places[-2]:
             return False
-        return bool(places[-1] < span.start)
+        return bool((places < span.start).all())
 
     def _provided(self, places: IntArray) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Per trip, whether the value read comes from where the middle trip's comes from."""
@@ -361,7 +343,7 @@ class _Planner:
                 return relative if self._is_regular(span, places, 0) else None
             lag = -(relative // span.period)
             return self._carry(span, places, row, slot, relative + lag * span.period, lag)
-        return self._sequence(places)
+        return self._sequence(places) if (places < span.start).all() else None
 
     def _is_regular(self, span: _Span, places: IntArray, lag: int) -> bool:
         rest = places[lag:]
