@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from graphc.ir.builder import Builder
 from graphc.ir.node import Node
 
+_MAXIMUM_PARTS = 256
+"""Parts up to which concats join: a tensor grown part by part would otherwise be a graph quadratic in its steps."""
+
 
 def _reshape(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
     # reshape(x, its own shape) = x;  reshape(reshape(x, s), r) = reshape(x, r).
@@ -142,7 +145,8 @@ def _concat(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
         flat: list[Node] = []
         for operand in inputs:
             flat.extend(operand.inputs if operand.op.name == "concat" and operand.attrs["axis"] == axis else (operand,))
-        return b.op("concat", *flat, axis=axis)
+        if len(flat) <= _MAXIMUM_PARTS:
+            return b.op("concat", *flat, axis=axis)
     joined: list[Node] = [inputs[0]]
     for operand in inputs[1:]:
         merged = _join_slices(b, joined[-1], operand, axis)

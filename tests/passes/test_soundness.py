@@ -44,11 +44,11 @@ def one_carry_loop(
     carry: Node,
     place: tuple[int, int, int],
 ) -> Node:
-    """A loop ``carry ← step(carry, element)`` that also stacks its carry."""
+    """A loop ``carry ← step(carry, element)`` that also stacks a function of its elements."""
     body = Builder()
     inputs = [body.input("t", tensor_type(int64)), body.input("c0", SQUARE), body.input("s0", SQUARE)]
     following = step(body, inputs[1], inputs[2])
-    region = Graph.make("body", inputs, [("c0", following), ("y0", body.op("tanh", following))], builder=body)
+    region = Graph.make("body", inputs, [("c0", following), ("y0", body.op("exp", inputs[2]))], builder=body)
     attrs = {"trips": count, "body": region, "carries": 1, "invariants": 0, "slices": (place,)}
     return b.make(get_op("loop"), [carry, sequence], attrs)
 
@@ -137,3 +137,18 @@ def test_a_transpose_that_moves_nothing_is_no_contraction_of_rows() -> None:
     loop = one_carry_loop(b, 5, product_sum((0, 1)), x, w, (0, 0, 1))
     graph = Graph.make("g", [x, w], [("y", b.op("result", loop, index=0))], builder=b)
     assert_meaning_kept(graph, disable=("simplify",))
+
+
+def test_a_tensor_grown_part_by_part_stays_linear_in_its_steps() -> None:
+    steps = 1000
+    b = Builder()
+    x = b.input("x", tensor_type(float32, (steps, 2)))
+    parts = [b.op("slice", x, starts=(t, 0), stops=(t + 1, 2), steps=(1, 1)) for t in range(steps)]
+    grown = parts[0]
+    totals = []
+    for part in parts[1:]:
+        grown = b.op("concat", grown, b.op("sin", part), axis=0)
+        totals.append(b.op("max", grown, axes=(0,), keepdims=False))
+    graph = Graph.make("g", [x], [("y", b.op("stack", *totals, axis=0))], builder=b)
+    rolled = assert_meaning_kept(graph)
+    assert sum(len(node.inputs) for node in rolled.nodes) < 300 * steps
