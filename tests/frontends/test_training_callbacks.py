@@ -134,7 +134,6 @@ def test_callbacks_hear_everything_in_order() -> None:
 
 
 def test_histories_are_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     history = network().fit(X, Y, epochs=3, validation_data=(X, Y))
     figure = history.plot(path=tmp_path / "history.svg")
     assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "mae"]

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import graphc as G
 from graphc import nn
 from tests.oracle.nn_parity import Array, Case, compare, first, last
 
 pytestmark = pytest.mark.oracle
-torch = pytest.importorskip("torch")
 F = torch.nn.functional
 _rng = np.random.default_rng(0)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from graphc import nn
 from tests.oracle.nn_parity import Array, Case, compare
 
 pytestmark = pytest.mark.oracle
-torch = pytest.importorskip("torch")
 
 BATCH, TIME, FEATURES, UNITS = 2, 4, 3, 2
 _rng = np.random.default_rng(7)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from graphc import nn
 from tests.oracle.nn_parity import Array, Case, compare, first, last
 
 pytestmark = pytest.mark.oracle
-torch = pytest.importorskip("torch")
 F = torch.nn.functional
 _rng = np.random.default_rng(1)
 
