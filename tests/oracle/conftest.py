@@ -1,4 +1,4 @@
-"""Comparisons with torch are collected where torch is; the default suite runs without, and ``-m oracle`` asks for it."""
+"""Comparisons with torch are collected where torch is: the default suite does without it."""
 
 import importlib.util
 
