@@ -7,6 +7,8 @@ them that must survive.
 from __future__ import annotations
 
 import ctypes
+import functools
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +37,12 @@ Runner = Callable[[str, Sequence[Array], Mapping[str, Array] | None], Result]
 
 BACKENDS = ("kernel", "numpy", "llvm")
 """Everything that is held against ``reference``."""
+
+LEVELS = ("x86-64", "avx2") if platform.machine() in ("x86_64", "AMD64") else ("host",)
+"""Processors that lack what this one may have: wide vectors, fused multiply-add, conversion of float16.
+
+As backends they are called ``llvm x86-64`` and ``llvm avx2``.
+"""
 
 _GUARD = 64
 _GARBAGE = 0xA5
@@ -156,12 +164,12 @@ class _Guarded:
         assert (outside == _GARBAGE).all(), f"native code wrote outside {what}"
 
 
-def _llvm(module: Module) -> Runner:
+def _llvm(module: Module, level: str | None = None) -> Runner:
     from graphc.backends.llvm.compile import compile_program, load_in_process
     from graphc.backends.llvm.host import host_target
 
     program = program_of(module)
-    native = compile_program(program, host_target(), "test")
+    native = compile_program(program, host_target(level), "test")
     functions = load_in_process(native)
 
     def call(entry: str, inputs: Sequence[Array], states: Mapping[str, Array] | None) -> Result:
@@ -221,4 +229,5 @@ _COMPILERS: Mapping[str, Callable[[Module], Runner]] = {
     "kernel": _kernel,
     "numpy": _numpy,
     "llvm": _llvm,
+    **{f"llvm {level}": functools.partial(_llvm, level=level) for level in LEVELS},
 }

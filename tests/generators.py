@@ -183,7 +183,10 @@ def _attempt(rng: np.random.Generator) -> tuple[Graph, list[Array]] | None:
     for position in range(m.number(3, 6)):
         m.source(float32 if position == 0 else m.one_of(_SOURCES), m.shape(1 if position == 0 else 0))
     for _ in range(m.number(0, 2)):
-        m.source(m.one_of((float32, float64)), m.shape(), state=True)
+        element, shape = m.one_of((float32, float64, *_SOURCES)), m.shape()
+        # Variables of one type may change places.
+        for _ in range(m.number(1, 2)):
+            m.source(element, shape, state=True)
     target = m.number(12, 80)
     for _ in range(4 * target):
         if len(m.pool) >= target:
@@ -211,7 +214,7 @@ def _finished(m: GraphMaker) -> tuple[Graph, list[Array]] | None:
     outputs = [(f"y{k}", node) for k, node in enumerate(leaves)]
     wrt = [node for node in (*m.inputs, *m.states) if node.dtype.is_float]
     parts = [node for node in leaves if node.dtype.is_float and all(node.shape)]
-    updates = []
+    table: dict[Node, Node] = {}
     if parts and wrt:
         total = None
         for part in parts:
@@ -221,19 +224,25 @@ def _finished(m: GraphMaker) -> tuple[Graph, list[Array]] | None:
         gradients = gradient(m.b, total, wrt)
         outputs += [("total", total), *((f"g{k}", node) for k, node in enumerate(gradients))]
         table = dict(zip(wrt, gradients, strict=True))
-        updates = [
-            (s, m.b.op("subtract", s, m.b.op("multiply", m.b.constant(0.125, s.dtype), table[s])))
-            for s in m.states
-            if s in table
-        ]
+    if m.rng.random() < 0.15:
+        outputs += [("again", m.one_of(leaves)), ("given", m.one_of([*m.inputs, *m.states]))]
+    updates = [(s, new) for s in m.states if (new := _new_value(m, s, table.get(s))) is not None]
     graph = Graph.make("random", m.inputs, outputs, updates, builder=m.b)
     return (graph, m.arrays) if 20 <= len(graph) <= 200 and is_fit(graph, m.arrays) else None
 
 
+def _new_value(m: GraphMaker, variable: Node, derivative: Node | None) -> Node | None:
+    """A step down the gradient, or any value of the type: also an argument, another variable, or an output."""
+    if m.rng.random() < 0.3:
+        return m.pick(lambda node: node.type is variable.type and node is not variable)
+    if derivative is None:
+        return None
+    step = m.b.op("multiply", m.b.constant(0.125, variable.dtype), derivative)
+    return m.b.op("subtract", variable, step)
+
+
 def is_fit(graph: Graph, arrays: Sequence[Array]) -> bool:
-    """Whether correct backends must agree on ``graph``: everything finite, moderate, and no decision within rounding
-    errors.
-    """
+    """Whether correct backends must agree: everything finite, moderate, and no decision within rounding errors."""
     verify(graph)
     made, updated = evaluate(graph, arrays)
     roots = [*graph.outputs, *((v.attrs["state"].name, n) for v, n in graph.updates)]

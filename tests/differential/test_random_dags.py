@@ -117,6 +117,21 @@ def test_models_in_memory_agree(backend: str) -> None:
                 assert wrong is None, case.report(backend, "driver", wrong, case.module)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_entry_points_share_constants_and_state(backend: str) -> None:
+    """Several entry points in one module, one of which updates what the others read."""
+    for seed in range(200, 206):
+        case = Case("graph", seed)
+        graph = case.graph
+        halves = (graph.outputs[::2], graph.outputs[1::2])
+        entries = {f"part{k}": Graph.make(f"part{k}", graph.inputs, half) for k, half in enumerate(halves)}
+        module = Module("several", {**entries, graph.name: graph})
+        run = compiled(backend, with_passes(module))
+        for name, entry in module.entries.items():
+            wrong = disagreement(entry, run(name, case.inputs, None), case.expected, case.allowed)
+            assert wrong is None, case.report(backend, name, wrong, module)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_equal_seeds_give_equal_graphs(seed: int) -> None:
     assert print_graph(random_graph(seed)[0]) == print_graph(random_graph(seed)[0])
