@@ -7,6 +7,7 @@ subexpressions are computed once.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -19,20 +20,20 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 
-class Emitter(Generic[Value]):
+class Emitter(abc.ABC, Generic[Value]):
     """Where the ops go: a graph or a text.  ``Value`` stands for the value of a subexpression."""
 
+    @abc.abstractmethod
     def op(self, name: str, *operands: Value) -> Value:
         """The op ``name`` on values."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def number(self, value: float) -> Value:
         """A constant."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def truth(self, value: bool) -> Value:
         """A boolean constant."""
-        raise NotImplementedError
 
 
 class Plan:
