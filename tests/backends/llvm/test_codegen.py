@@ -92,6 +92,21 @@ def test_every_tail_length_is_handled(dtype: DType, level: str) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("narrow", [float16, float32, int8, int32], ids=str)
+@pytest.mark.parametrize("wide", [float64, int64], ids=str)
+def test_casts_of_every_tail_touch_nothing_beyond_it(wide: DType, narrow: DType, level: str) -> None:
+    """A processor narrows and stores in one instruction, and LLVM has lost the mask of one on the way."""
+    for size in (1, 2, 3, 5, 7, 8, 9, 10, 15, 17, 33):
+        for source, target in ((wide, narrow), (narrow, wide)):
+            if source.is_float and not target.is_float:
+                continue
+            cast = [Load(0, m(1), source), Apply("cast", (0,), target, make_attrs({"dtype": target}))]
+            params = (Param(source, "in"), Param(target, "out"))
+            made = Kernel(params, (size,), tuple(cast), (Store(1, m(1), 1, (0,)),), "cast")
+            assert_runs_alike(made, size, size + 64, level=level)
+
+
+@pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("dtype", [F, float64, float16, bfloat16, int8, int64, bool_], ids=str)
 @pytest.mark.parametrize("coefficients", [(1, 21), (21, 1), (42, 2), (-21, 1), (21, -1), (0, 1), (1, 0), (0, 0)])
 def test_strided_reversed_and_broadcast_loads(coefficients: tuple[int, int], dtype: DType, level: str) -> None:
