@@ -38,7 +38,7 @@ def build_body(
     for number in order[1:]:
         node = results[number]
         index = _index_of(body, node, results[main], domain)
-        if index is None or not axes_of(index) <= own:
+        if index is None or not axes_of(index) <= own or not _covers(index, node, builder.extents):
             raise NotOneKernel
         indices[number] = index
         values[number] = body.value(node, index)
@@ -63,7 +63,8 @@ def _index_of(body: Body, node: Node, main: Node, domain: IndexMap) -> IndexMap 
     natural: dict[Node, IndexMap] = {main: domain}
     for inner in body.nodes:
         index = body.known_index(inner) or natural.get(inner) or _derived(inner, natural)
-        if index is not None:
+        # An operand's index may be that of another use: x is read by columns in x_k · y_i and by rows in x_i + z_ik.
+        if index is not None and _covers(index, inner, body.builder.extents):
             natural[inner] = index
         if inner is node:
             break
@@ -71,6 +72,24 @@ def _index_of(body: Body, node: Node, main: Node, domain: IndexMap) -> IndexMap 
     if found is None and node.shape == main.shape:
         return domain
     return found
+
+
+def _covers(index: IndexMap, node: Node, extents: Sequence[int]) -> bool:
+    """Does the index run over every element of ``node`` just once: axes of its own, and all its extent, a dimension?"""
+    seen: set[int] = set()
+    for map_, extent in zip(index, node.tensor.static_shape, strict=True):
+        low = high = map_.offset
+        count = 1
+        for axis in axes_of((map_,)):
+            if axis in seen:
+                return False
+            seen.add(axis)
+            reach = map_.coefficients[axis] * (extents[axis] - 1)
+            low, high = low + min(0, reach), high + max(0, reach)
+            count *= extents[axis]
+        if (low, high, count) != (0, extent - 1, extent):
+            return False
+    return True
 
 
 def _derived(node: Node, natural: Mapping[Node, IndexMap]) -> IndexMap | None:

@@ -174,3 +174,25 @@ def test_a_deep_body_needs_no_recursion() -> None:
         return x
 
     assert len(check_graph(fused(body, typed(F, 3))).kernels) == 1
+
+
+def test_an_operand_read_by_columns_and_by_rows() -> None:
+    """x_k · y_i and x_i + z_ik: where x is read for the product says nothing of where the sum is stored."""
+
+    def body(b: Builder, x: Node, y: Node) -> Sequence[Node]:
+        product = b.op("einsum", y, x, subscripts="ij,kj->ik")
+        total = b.op("add", x, b.op("square", product))
+        return product, total, b.op("tanh", total)
+
+    check_graph(fused(body, typed(F, 5, 1), typed(F, 5, 1)))
+
+
+def test_a_result_of_which_another_needs_a_part() -> None:
+    """One row of y makes z: y is stored whole all the same."""
+
+    def body(b: Builder, x: Node, w: Node) -> Sequence[Node]:
+        y = b.op("exp", x)
+        row = b.op("index", y, axis=0, index=1)
+        return b.op("multiply", w, row), y
+
+    check_graph(fused(body, typed(F, 3, 4), typed(F, 6, 4)))
