@@ -9,12 +9,14 @@ import numpy as np
 
 from graphc.ir.attrs import Attrs
 from graphc.ir.builder import Builder
+from graphc.ir.dim import Dim
 from graphc.ir.node import Node
 from graphc.ir.op import register
 from graphc.ir.types import FLOATS, NUMERIC, DType, TensorType, float32, tensor_type
 from graphc.ops.composite import define_composite
 from graphc.ops.layout import Layout, data_layout, pad_spatial, window_counts
 from graphc.ops.rules import check_dtype, check_length, check_positive
+from graphc.ops.windows import window_positions
 
 
 def _infer(op: str, dtypes: Sequence[DType], attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
@@ -36,6 +38,8 @@ def _infer_average_pool(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
 
 
 def _reduce_windows(b: Builder, reduction: str, attrs: Attrs, layout: Layout, padded: Node) -> Node:
+    if attrs["strides"] == attrs["window"] and all(gap == 1 for gap in attrs["dilation"]):
+        return _reduce_blocks(b, reduction, attrs["window"], layout, padded)
     seen = b.op(
         "patches",
         padded,
@@ -45,6 +49,24 @@ def _reduce_windows(b: Builder, reduction: str, attrs: Attrs, layout: Layout, pa
         dilation=attrs["dilation"],
     )
     return b.op(reduction, seen, axes=tuple(range(layout.rank, seen.rank)), keepdims=False)
+
+
+def _reduce_blocks(b: Builder, reduction: str, window: Sequence[int], layout: Layout, padded: Node) -> Node:
+    """Windows side by side split the axis in two, and every element keeps its neighbours, forward and backward."""
+    sizes = dict(zip(layout.spatial, window, strict=True))
+    counts = {axis: window_positions("pool", padded.shape[axis], size, size, 1) for axis, size in sizes.items()}
+    used = tuple(counts[axis] * sizes[axis] if axis in sizes else dim for axis, dim in enumerate(padded.shape))
+    if used != padded.shape:
+        padded = b.op("slice", padded, starts=(0,) * len(used), stops=used, steps=(1,) * len(used))
+    shape: list[Dim] = []
+    inside = []
+    for axis, dim in enumerate(used):
+        if axis in sizes:
+            inside.append(len(shape) + 1)
+            shape += [counts[axis], sizes[axis]]
+        else:
+            shape.append(dim)
+    return b.op(reduction, b.op("reshape", padded, shape=tuple(shape)), axes=tuple(inside), keepdims=False)
 
 
 def _decompose_max_pool(b: Builder, node: Node, inputs: Sequence[Node]) -> Node:
