@@ -28,8 +28,8 @@ _PACKING_ROWS = 48
 _DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 512}
 """Terms of a sum between two visits of a tile, by how the right operand is read: the panel then stays in the cache."""
 
-_COLLIDING_BYTES = 8192
-"""Vectors this far apart (or a multiple of it) share so few cache sets that they drive each other out."""
+_COLLIDING_BYTES = 4096
+"""What lies this far apart (or a multiple of it) shares so few cache sets that it drives itself out."""
 
 _FAR_BYTES = 256
 """Elements further apart than this are copied side by side before many tiles read them."""
@@ -271,8 +271,7 @@ def _plans(
         row_block = max(_PACKING_ROWS * 2, target.l2_bytes // 2 // (held * size)) // tile_rows * tile_rows
         if 0 < row_block < row_count:
             plan = replace(plan, row_block=row_block)
-        step = abs(source_load(kernel, left).map.coefficients[depth[-1]]) * source_load(kernel, left).dtype.itemsize
-        if step >= _FAR_BYTES and panels >= 4 and held >= 32:
+        if panels >= 4 and held >= 32 and _lies_badly(source_load(kernel, left), rows, depth, tile_rows):
             plan = replace(plan, left_bytes=(plan.row_block or row_count) * held * size)
         yield plan
 
@@ -290,6 +289,14 @@ def _packing(
         return "block"
     step = abs(load.map.coefficients[depth[-1]]) * load.dtype.itemsize
     return "block" if rows >= _PACKING_ROWS and step and step % _COLLIDING_BYTES == 0 else "none"
+
+
+def _lies_badly(left: Load, rows: tuple[int, ...], depth: tuple[int, ...], tile_rows: int) -> bool:
+    """Is the left operand read from a line of the cache an element, or by rows that share their lines' places?"""
+    size, coefficients = left.dtype.itemsize, left.map.coefficients
+    if abs(coefficients[depth[-1]]) * size >= _FAR_BYTES:
+        return True
+    return tile_rows > 4 and coefficients[rows[-1]] * size % _COLLIDING_BYTES == 0
 
 
 def _depth_block(terms: int, extent: int, wanted: int) -> int:
