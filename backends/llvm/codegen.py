@@ -16,6 +16,7 @@ from graphc.backends.llvm.nest import NestEmitter
 from graphc.backends.llvm.packing import KernelCode, Pack, invariant_params, plan_entry
 from graphc.backends.llvm.panels import emit_pack
 from graphc.backends.llvm.pointwise import MathLibrary
+from graphc.backends.llvm.streaming import StreamingEmitter
 from graphc.backends.llvm.values import I8, PTR, Value, escaped, integer, symbol
 from graphc.errors import GraphcValueError
 from graphc.ir.attrs import ArrayValue
@@ -23,6 +24,7 @@ from graphc.kernel.loopir import Gather, Intrinsic, Kernel, Load
 from graphc.kernel.parts import closure
 from graphc.kernel.program import Program
 from graphc.kernel.schedule import Schedule, schedule_kernel
+from graphc.kernel.streaming import Streaming
 from graphc.kernel.target import Target
 from graphc.kernel.tiling import Contraction
 
@@ -176,6 +178,9 @@ class _KernelEmitter:
         panels = iter(fn.arguments[first:])
         for step in schedule.steps:
             evaluator, plan = Evaluator(fn, step.kernel, pointers, self.library), step.plan
+            if isinstance(plan, Streaming):
+                StreamingEmitter(evaluator, plan).emit()
+                continue
             if not isinstance(plan, Contraction):
                 NestEmitter(evaluator).emit(plan)
                 continue

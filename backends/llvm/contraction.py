@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from graphc.backends.llvm.arithmetic import multiply_add
 from graphc.backends.llvm.conversion import memory_type, register_type, to_memory
 from graphc.backends.llvm.emitter import Loop
 from graphc.backends.llvm.evaluate import Evaluator
@@ -159,18 +160,10 @@ class ContractionEmitter:
         for row in range(tile.height):
             spread = self.left.spread(left, row, left_offset)
             for position, vector in enumerate(vectors):
-                updated.append(self._multiply_add(spread, vector, state[row * across + position]))
+                updated.append(multiply_add(fn, self.evaluator.target, spread, vector, state[row * across + position]))
         for loop in reversed(loops):
             updated = fn.end_loop(loop, updated)
         return [updated[row * across : (row + 1) * across] for row in range(tile.height)]
-
-    def _multiply_add(self, left: Value, right: Value, total: Value) -> Value:
-        fn = self.fn
-        if not self.vector.is_float:
-            return fn.binary("add", total, fn.binary("mul", left, right))
-        if self.evaluator.target.has_fma:
-            return fn.elementwise("fma", left, right, total)
-        return fn.binary("fadd", total, fn.binary("fmul", left, right))
 
     # -- results ---------------------------------------------------------------------------------------------------
 

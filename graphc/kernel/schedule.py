@@ -5,7 +5,7 @@ deeper than some depth start, the reductions that belong there are computed by n
 that a softmax reads its row three times inside one loop over rows.  What cannot be placed without computing it again
 and again (a scan, a reduction over other axes than those of the loops around it) is *materialised*: computed by an
 earlier step into scratch memory and loaded from there.  Contractions are steps of their own kind, see
-:mod:`graphc.kernel.tiling`.
+:mod:`graphc.kernel.tiling`, and so are products of one row, see :mod:`graphc.kernel.streaming`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from graphc.kernel.loopir import (
 )
 from graphc.kernel.nests import Nest, plan_nest, plan_scan
 from graphc.kernel.parts import Part, closure, part_of, roots_of, with_operands
+from graphc.kernel.streaming import Streaming, plan_streaming
 from graphc.kernel.target import Target
 from graphc.kernel.tiling import Contraction, aligned, contraction_operands, plan_contraction
 
-Plan = Nest | Contraction
+Plan = Nest | Contraction | Streaming
 Missing = dict[ValueId, tuple[int, ...] | None]
 """Values to materialise, and the order of axes in scratch memory where it matters."""
 
@@ -198,6 +199,9 @@ def _plan_group(part: Part, target: Target, invariant: frozenset[int]) -> Plan |
     factors = {number: contraction_operands(kernel, number) for number in sorted(reductions)}
     contractions = {number: pair for number, pair in factors.items() if pair is not None}
     if not contractions:
+        streamed = _plan_row(kernel, stores, reductions, target)
+        if streamed is not None:
+            return streamed
         planned = plan_nest(kernel, stores, target)
         return dict.fromkeys(sorted(planned)) if isinstance(planned, set) else planned
     inner = reductions & set(closure(kernel, (number for pair in contractions.values() for number in pair)))
@@ -208,6 +212,15 @@ def _plan_group(part: Part, target: Target, invariant: frozenset[int]) -> Plan |
     if others or not pure:
         return dict.fromkeys(contractions)
     return plan_contraction(kernel, first, stores, target, invariant)
+
+
+def _plan_row(kernel: Kernel, stores: list[Store], reductions: set[ValueId], target: Target) -> Streaming | None:
+    if len(reductions) != 1 or _is_ordered(stores[0]):
+        return None
+    (number,) = reductions
+    if value_axes(kernel)[number] != set(stores[0].axes):
+        return None
+    return plan_streaming(kernel, number, stores, target)
 
 
 def _overwritten(kernel: Kernel, stores: list[Store], written: set[int]) -> set[ValueId]:

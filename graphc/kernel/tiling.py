@@ -130,7 +130,7 @@ def contraction_operands(kernel: Kernel, number: ValueId) -> tuple[ValueId, Valu
     return x, y
 
 
-def _is_plain(kernel: Kernel, number: ValueId) -> bool:
+def is_plain(kernel: Kernel, number: ValueId) -> bool:
     """A load, or a cast of one."""
     value = kernel.values[number]
     if isinstance(value, Apply) and value.op == "cast":
@@ -161,15 +161,15 @@ def plan_contraction(
     """
     factors = contraction_operands(kernel, number)
     assert factors is not None
-    if not (_is_plain(kernel, factors[0]) or _is_plain(kernel, factors[1])):
+    if not (is_plain(kernel, factors[0]) or is_plain(kernel, factors[1])):
         return {factors[0]: None}
-    ways = [(left, right) for left, right in (factors, factors[::-1]) if _is_plain(kernel, left)]
+    ways = [(left, right) for left, right in (factors, factors[::-1]) if is_plain(kernel, left)]
     plans = [
         plan for way in ways for plan in _plans(kernel, number, way, tuple(stores), target, invariant, blocked=True)
     ]
     plan = min(plans, key=lambda plan: _cost(kernel, plan))
     scattered = any(store.map.coefficients[plan.column] != 1 for store in plan.stores)
-    if scattered and not _is_plain(kernel, plan.right):
+    if scattered and not is_plain(kernel, plan.right):
         # In memory it could be the left operand as well, which puts the lanes along the other side of the result.
         return {plan.right: None}
     order = _better_order(kernel, plan)
@@ -280,7 +280,7 @@ def _packing(
     kernel: Kernel, right: ValueId, column: int, depth: tuple[int, ...], rows: int, invariant: frozenset[int]
 ) -> Packing:
     """How to read the right operand: in place where it lies well, packed once where it stays the same."""
-    if not _is_plain(kernel, right):
+    if not is_plain(kernel, right):
         return "block"
     load = source_load(kernel, right)
     if load.param in invariant and rows >= 4:
@@ -363,7 +363,7 @@ def _cost(kernel: Kernel, plan: Contraction) -> float:
         unit = store.map.coefficients[plan.column] == 1
         cost += repeats * rows * (vectors if unit else 2.0 * extents[plan.column])
     if plan.packing == "block":
-        plain = _is_plain(kernel, plan.right)
+        plain = is_plain(kernel, plan.right)
         unit = plain and source_load(kernel, plan.right).map.coefficients[plan.column] == 1
         cost += repeats * terms * extents[plan.column] * (0.3 if unit else 0.6)
     return cost
