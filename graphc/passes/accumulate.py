@@ -47,6 +47,10 @@ class Accumulate(Pass):
         return map_regions(graph, lambda region: edit_loops(region, self._edit))
 
     def _edit(self, b: Builder, parts: LoopParts) -> AfterLoop | bool:
+        if parts.holds_loops:
+            # Its products are over the steps of an inner loop already; stacking their factors would cost the memory
+            # that loops of loops save.
+            return False
         readers = users(parts.region.nodes)
         outputs = parts.region.output_nodes
         sums = [found for carry in parts.carries if (found := self._sum(parts, carry, readers, outputs)) is not None]

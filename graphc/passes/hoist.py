@@ -100,7 +100,7 @@ class _Hoister:
         return False
 
     def _can_lift(self, node: Node) -> bool:
-        if not isinstance(node.type, TensorType) or not node.type.is_static:
+        if not isinstance(node.type, TensorType) or not node.type.is_static or self.parts.holds_loops:
             return False
         if node.op.kind is not OpKind.POINTWISE and node.op.name not in _LIFTED:
             return False

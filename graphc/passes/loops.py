@@ -79,6 +79,11 @@ class LoopParts:
         self.replaced: dict[int, Node] = {}
         self.made: list[Node] = []
 
+    @property
+    def holds_loops(self) -> bool:
+        """Is the body itself made of loops?"""
+        return any(node.op.name == "loop" for node in self.region.nodes)
+
     def new_sequence(self, outer: Node, like: TensorType) -> Node:
         """A new body input that reads ``outer[t]``."""
         inner = self.body.new_input(f"n{len(self.sequences)}", like)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.errors import GraphcValueError, nearest
 from graphc.ir.graph import Graph
 from graphc.ir.verify import verify
 from graphc.passes.accumulate import Accumulate
 from graphc.passes.base import Pass, node_count
+from graphc.passes.checkpoint import Checkpoint
 from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
@@ -22,6 +23,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Decompose(), "later passes and kernels know only the small vocabulary"),
     (Simplify(movement_only=True), "x[t] of a stack becomes the step's own value, which roll needs to see"),
     (Roll(), "as early as can be: from here on a pass sees one step instead of T"),
+    (Checkpoint(), "loops are cut into segments before anything is taken out of them"),
     (Accumulate(), "before hoist: a sum of products inside a loop is one product outside"),
     (Hoist(), "what does not depend on a carry leaves the loop as one batched op"),
     (Fold(), "constants first: simplify reads them"),
@@ -61,6 +63,7 @@ def run_pipeline(
     until: str | None = None,
     observer: Observer | None = None,
     check: bool = False,
+    segment: int = 0,
 ) -> Graph:
     """Run the passes on one graph.
 
@@ -70,6 +73,7 @@ def run_pipeline(
         until: stop before the first pass of this name.
         observer: told of every pass.
         check: run the verifier before the first pass and after each.
+        segment: steps that backward loops compute again at a time; 0 keeps what they read.
 
     Raises:
         GraphcValueError: a name that is no pass (E106).
@@ -89,6 +93,8 @@ def run_pipeline(
             break
         if step.name != "decompose" and (step.name in disable or (only is not None and step.name not in only)):
             continue
+        if isinstance(step, Checkpoint):
+            step = replace(step, segment=segment)
         start = time.perf_counter()
         changed = step.run(graph)
         seconds = time.perf_counter() - start
