@@ -1,5 +1,7 @@
 """The memory plan: sound, tight, fast; and the verifier notices a plan that is not."""
 
+import itertools
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +17,8 @@ from graphc.kernel.loopir import Apply, Kernel, Load, Map, Param, Store
 from graphc.kernel.lower import lower_module
 from graphc.kernel.memory import plan_memory, verify_plan
 from graphc.kernel.program import Buffer, Call, Copy, Entry, Loop, MemoryPlan, Program, Ref, Step
+from graphc.passes.pipeline import run_pipeline
+from tests.cells import CELLS
 from tests.kernel.checks import graph_of, typed
 from tests.kernel.test_loops import loop
 
@@ -137,3 +141,18 @@ def test_equal_kernels_are_one_whatever_their_memory() -> None:
     program = lower_module(Module("m", {"f": graph}))
     assert program.kernels == (kernel,)
     assert [step.args[0].offset for step in program.entries["f"].steps if isinstance(step, Call)] == [0, 4, 8, 12, 16]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("segment", [0, 5])
+def test_the_arena_is_little_more_than_what_lives_at_once(cell: str, segment: int) -> None:
+    graph = run_pipeline(CELLS[cell](40), segment=segment)
+    entry = lower_module(Module("m", {"train": graph})).entries["train"]
+    events: Counter[int] = Counter()
+    for number, (first, last) in entry.memory.lifetimes.items():
+        buffer = entry.buffers[number]
+        size = -(-buffer.size * buffer.dtype.itemsize // memory.ALIGNMENT) * memory.ALIGNMENT
+        events[first] += size
+        events[last + 1] -= size
+    live = max(itertools.accumulate(events[position] for position in sorted(events)))
+    assert entry.memory.arena_bytes <= 1.15 * live
