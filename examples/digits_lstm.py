@@ -23,14 +23,15 @@ import graphc as G
 from graphc import nn, optim
 
 
-def model(steps: int = 8, batch: int = 32, hidden: int = 64) -> G.Model:
-    """One LSTM layer over the rows, one dense layer on its last state."""
+def model(steps: int = 8, batch: int = 32, hidden: int = 64, updates: int = 2640) -> G.Model:
+    """One LSTM layer over the rows, one dense layer on its last state; the learning rate falls over ``updates``."""
     x = G.input("x", (steps, batch, 8))
     y = G.input("y", (batch,), dtype="int64")
     h = nn.LSTM(hidden, return_sequences=True, time_major=True)(x)
-    logits = nn.Dense(10)(h[-1])
+    logits = nn.Dense(10)(nn.Dropout(0.3)(h[-1]))
     loss = nn.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
-    return G.Model(predict=logits, loss=loss, train=optim.Adam(2e-3).minimize(loss))
+    rate = optim.schedules.CosineDecay(8e-3, updates)
+    return G.Model(predict=logits, loss=loss, train=optim.Adam(rate).minimize(loss))
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -75,13 +76,15 @@ def main() -> int:
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("build"), help="folder for the artifact and the diagram"
     )
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--backend", default="llvm", choices=["llvm", "numpy"])
     options = parser.parse_args()
     batch = 32
 
+    x, y, x_test, y_test = digits()
     begin = time.perf_counter()
-    built = model(batch=batch)
+    steps = options.epochs * (len(y) // batch)
+    built = model(batch=batch, updates=steps)
     compiled = G.compile(built, backend=options.backend, name="digits_lstm")
     options.output.mkdir(parents=True, exist_ok=True)
     folder = compiled.save(options.output / "digits_lstm", force=True)
@@ -91,10 +94,8 @@ def main() -> int:
     import digits_lstm  # the folder just written: from here on no compiler is involved
 
     m = digits_lstm.Model()
-    x, y, x_test, y_test = digits()
     begin = time.perf_counter()
     history = train(m, x, y, batch=batch, epochs=options.epochs)
-    steps = options.epochs * (len(y) // batch)
     print(f"trained {steps} steps in {time.perf_counter() - begin:.1f} s, loss {history[0]:.3f} → {history[-1]:.3f}")
     share = accuracy(m, x_test, y_test, batch)
     print(f"test accuracy {share:.1%} on {len(y_test)} digits the model has not seen")
@@ -104,7 +105,7 @@ def main() -> int:
 
     picture = render(built.module, options.output / "digits_lstm.svg", stage="rolled", entry="train")
     print(f"drew {picture}")
-    return 0 if share >= 0.95 else 1
+    return 0 if share >= 0.96 else 1
 
 
 if __name__ == "__main__":

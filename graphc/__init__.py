@@ -4,9 +4,14 @@
 graphc costs little more than importing numpy.
 """
 
+import time
+
 from graphc import _checkout, _facade
 
 _checkout.install()
+
+_LOADED = time.time()
+"""The compile cache takes no source file that is younger for what this process runs."""
 
 __version__ = "0.1.0"
 

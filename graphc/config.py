@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +41,7 @@ class Options:
         dims: values for symbolic dimensions.
         seed: of the initial parameter values.
         threads: native threads a call may use.
+        memory_budget: bytes that the intermediate values of an entry point may take; None for no limit.
     """
 
     backend: str = "llvm"
@@ -49,6 +51,7 @@ class Options:
     dims: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
     threads: int = 1
+    memory_budget: int | None = None
 
 
 def debug_options(environment: Mapping[str, str] | None = None) -> Debug:
@@ -66,3 +69,42 @@ def debug_options(environment: Mapping[str, str] | None = None) -> Debug:
             raise GraphcValueError("E106", f"GRAPHC_DEBUG does not know {word!r}", hint=hint)
     folder = environment.get("GRAPHC_DEBUG_DIR", "graphc-debug")
     return Debug("dump" in words, "verify" in words, "time" in words, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Where compiled code is kept for the next time.
+
+    Attributes:
+        folder: an absolute path; None keeps nothing.
+        limit: bytes that the folder may take.
+    """
+
+    folder: str | None
+    limit: int
+
+
+def cache_options(environment: Mapping[str, str] | None = None) -> Cache:
+    """The compile cache that the environment asks for.
+
+    ``GRAPHC_CACHE`` is a folder, or ``off``; by default it is ``graphc`` in the user's folder for caches
+    (``XDG_CACHE_HOME``, else ``~/.cache``; ``%LOCALAPPDATA%`` on Windows).  ``GRAPHC_CACHE_LIMIT`` bounds it, in MiB;
+    1024 by default.
+
+    Raises:
+        GraphcValueError: a limit that is no positive number (E106).
+    """
+    environment = os.environ if environment is None else environment
+    text = environment.get("GRAPHC_CACHE_LIMIT", "").strip() or "1024"
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 30:
+        raise GraphcValueError("E106", f"GRAPHC_CACHE_LIMIT is a number of MiB, got {text!r}")
+    limit = int(text) << 20
+    asked = environment.get("GRAPHC_CACHE", "")
+    if asked.strip().lower() == "off":
+        return Cache(None, limit)
+    if asked:
+        return Cache(os.path.abspath(os.path.expanduser(asked)), limit)
+    base = environment.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # the XDG specification: a relative path is to be ignored
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    return Cache(os.path.join(base, "graphc") if os.path.isabs(base) else None, limit)

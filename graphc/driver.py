@@ -1,14 +1,17 @@
 """The whole pipeline, from a model to something that runs.
 
 model ──bind──► module ──passes──► scheduled module ──backend──► code ──► CompiledModel
+
+What was compiled before comes from the compile cache instead (:mod:`graphc.cache`).
 """
 
 from __future__ import annotations
 
 import gc
 import keyword
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
@@ -16,13 +19,18 @@ from typing import Any, cast
 from graphc import ops as _ops  # noqa: F401  (fills the op registry)
 from graphc.artifact.compiled import CompiledModel, read_states, save_states
 from graphc.artifact.loader import load
-from graphc.artifact.spec import Backend, check_name
+from graphc.artifact.profile import Profiled, Profiler
+from graphc.artifact.spec import Backend, Build, Checks, NativeBuild, check_name, describe_checks
+from graphc.budget import fit, parse_bytes
+from graphc.cache import Place, Record, machine_of, place_of
+from graphc.clock import stage
 from graphc.config import Options, debug_options
 from graphc.debug import Recorder
-from graphc.errors import GraphcImportError, GraphcTypeError, GraphcValueError, nearest
+from graphc.errors import GraphcImportError, GraphcTypeError, GraphcValueError, UnsupportedOp, nearest
 from graphc.ir.bind import bind_dimensions
 from graphc.ir.graph import Graph, Module
 from graphc.ir.verify import verify_module
+from graphc.kernel.cost import Machine
 from graphc.kernel.lower import lower_module
 from graphc.kernel.program import Program
 from graphc.passes.pipeline import Observer, run_pipeline
@@ -33,6 +41,8 @@ __all__ = [
     "compile",
     "load",
     "lower",
+    "machine",
+    "profile",
     "read_states",
     "save_states",
     "schedule",
@@ -67,6 +77,7 @@ def compile(
     disable: Sequence[str] = (),
     seed: int = 0,
     threads: int = 1,
+    memory_budget: int | str | None = None,
     observer: Observer | None = None,
     states_of: CompiledModel | None = None,
 ) -> CompiledModel:
@@ -84,7 +95,9 @@ def compile(
         disable: passes to leave out, by name.
         seed: of the initial values of parameters.
         threads: native threads a call may use.
-        observer: told of every pass.
+        memory_budget: bytes (or text such as ``"64MB"``) that the intermediate values of an entry point may take,
+            packed weights apart; backward loops then compute forward steps again as far as that is needed.
+        observer: told of every pass, which are then run even where the compile cache knows the result.
         states_of: a compiled model with the same states, which both then share; their calls must not overlap.
 
     Returns:
@@ -93,18 +106,64 @@ def compile(
     Raises:
         GraphcError: of the kind the model or an option deserves.
     """
-    chosen = _backend(backend)
-    options = Options(backend, cpu, fast_math, (*disable, *chosen.leave_out), dict(dims or {}), seed, threads)
     recorder = Recorder(debug_options())
-    with recorder.stage("model"):
-        module = to_module(model, inputs=inputs, outputs=outputs, name=name)
-    with _collector_paused():
-        scheduled = schedule(module, options, observer=observer, recorder=recorder)
-        built = chosen.build(scheduled, options, recorder.stage)
-    recorder.emitted(built)
-    compiled = CompiledModel(scheduled, built.build, program=built.program, seed=seed, states_of=states_of)
-    compiled.timings = recorder.finish()
+    with recorder.clock:
+        with stage("import"):
+            chosen = _backend(backend)
+        left_out = (*disable, *chosen.leave_out)
+        budget = parse_bytes(memory_budget)
+        options = Options(backend, cpu, fast_math, left_out, dict(dims or {}), seed, threads, budget)
+        with stage("bind"):
+            module = bind_dimensions(to_module(model, inputs=inputs, outputs=outputs, name=name), options.dims)
+        with _collector_paused():
+            build, checks, scheduled = _built(module, options, chosen, observer, recorder)
+        with stage("initial values"):
+            compiled = CompiledModel(
+                module if scheduled is None else scheduled,
+                build,
+                checks=checks,
+                schedule=None if scheduled is not None else lambda: _run_passes(module, options),
+                seed=seed,
+                states_of=states_of,
+            )
+    compiled.compilation = recorder.finish()
     return compiled
+
+
+def _built(
+    module: Module, options: Options, backend: Backend, observer: Observer | None, recorder: Recorder
+) -> tuple[Build, Checks, Module | None]:
+    """The code of a bound module, its index checks, and the scheduled module, which is None where nobody needed it."""
+    with stage("cache"):
+        place = place_of(module, options, backend, recorder.debug)
+        record = place.read() if isinstance(place, Place) else None
+    if isinstance(place, Place) and record is not None:
+        build = _restored(place, record, backend)
+        if build is not None:
+            recorder.cache = "hit"
+            recorder.passes += record.passes
+            scheduled = None if observer is None else _run_passes(module, options, observer=observer)
+            return build, record.checks, scheduled
+    scheduled = _run_passes(module, options, observer=observer, recorder=recorder)
+    built = backend.build(scheduled, options, stage)
+    recorder.emitted(built)
+    checks = describe_checks(built.program)
+    if not isinstance(place, Place):
+        recorder.cache = f"off: {place}"
+    elif isinstance(built.build, NativeBuild) and built.build.record is not None:
+        with stage("cache"):
+            recorder.cache = place.write(Record(tuple(recorder.passes), checks, built.build.record()))
+    return built.build, checks, scheduled
+
+
+def _restored(place: Place, record: Record, backend: Backend) -> Build | None:
+    """The build in a record; None where the backend can make nothing of it."""
+    assert backend.restore is not None
+    try:
+        return backend.restore(record.code, stage)
+    except ValueError as fault:
+        place.reject(fault)
+        return None
 
 
 @contextmanager
@@ -179,26 +238,76 @@ def schedule(
     *,
     until: str | None = None,
     observer: Observer | None = None,
-    recorder: Recorder | None = None,
 ) -> Module:
     """Bind the dimensions and run the passes on every entry point."""
     options = options or Options()
+    return _run_passes(bind_dimensions(module, options.dims), options, until=until, observer=observer)
+
+
+def _run_passes(
+    module: Module,
+    options: Options,
+    *,
+    until: str | None = None,
+    observer: Observer | None = None,
+    recorder: Recorder | None = None,
+) -> Module:
+    """Run the passes on every entry point of a bound module."""
     recorder = recorder or Recorder(debug_options())
-    module = bind_dimensions(module, options.dims)
     if recorder.debug.verify:
         verify_module(module)
     entries = {}
     for name, graph in module.entries.items():
         recorder.begin(name, graph)
-        with recorder.stage(f"passes of {name}"):
-            entries[name] = run_pipeline(
-                graph,
-                disable=options.disable,
-                until=until,
-                observer=recorder.watching(observer),
-                check=recorder.debug.verify,
-            )
+        run = partial(
+            run_pipeline,
+            graph,
+            until=until,
+            observer=recorder.watching(observer),
+            check=recorder.debug.verify,
+        )
+
+        def run_within(segment: int, leaves: bool, run: Callable[..., Graph] = run) -> Graph:
+            return run(segment=segment, disable=options.disable if leaves else (*options.disable, "hoist"))
+
+        with stage("passes"):
+            if options.memory_budget is None or until is not None:
+                entries[name] = run(disable=options.disable)
+            else:
+                entries[name] = fit(module, name, options.memory_budget, run_within)
     return Module(module.name, entries, tuple(module.states.values()))
+
+
+def profile(module: Module, entry: str, options: Options | None = None) -> tuple[CompiledModel, Profiled]:
+    """One entry point of a module, compiled so that it times what it calls.
+
+    Returns:
+        A model, and what its calls are counted with.
+
+    Raises:
+        UnsupportedOp: the backend cannot do that (E333).
+    """
+    options = options or Options()
+    module = bind_dimensions(module, options.dims)
+    alone = Module(module.name, {entry: module.entry(entry)}, tuple(module.states.values()))
+    made = _profiler(options.backend).build(_run_passes(alone, options), options, stage)
+    return CompiledModel(alone, made.build, program=made.program, seed=options.seed), made
+
+
+def machine(backend: str = "llvm", *, again: bool = False) -> Machine:
+    """What one core of this machine can do at most, measured once and kept in the compile cache.
+
+    Raises:
+        UnsupportedOp: the backend cannot measure it (E333).
+    """
+    return machine_of(_profiler(backend), again=again)
+
+
+def _profiler(backend: str) -> Profiler:
+    make = _backend(backend).profiler
+    if make is None:
+        raise UnsupportedOp("E333", f"the backend {backend} does not time kernels", hint="profile with --backend llvm")
+    return make()
 
 
 def lower(module: Module, options: Options | None = None) -> Program:

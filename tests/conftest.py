@@ -6,6 +6,8 @@ from pathlib import Path
 
 # Before anything imports graphc, whose configuration reads it once.
 os.environ.setdefault("GRAPHC_DEBUG", "verify")
+# Nothing that an earlier run compiled may decide a verdict; the tests of the cache have folders of their own.
+os.environ["GRAPHC_CACHE"] = "off"
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -17,7 +17,7 @@ import pytest
 import graphc
 
 # What must hold wherever graphc was found: one name a module, working resources and pickling.
-_PROBE = '''
+_PROBE = """
 import importlib.resources, pickle, subprocess, sys
 import graphc, graphc.frontends, graphc.backends
 import graphc.frontends.{module} as module
@@ -33,7 +33,7 @@ sent = pickle.dumps(module.Probe(8))
 received = subprocess.run([sys.executable, "-c", child], input=sent, capture_output=True, check=True).stdout
 assert received.split() == [b"8"]
 print(graphc.frontends.__path__[0])
-'''
+"""
 _PROBE_MODULE = "packaging_probe"
 _PROBE_SOURCE = '''"""A module with a class to pickle."""
 
@@ -148,10 +148,25 @@ def test_every_name_of_the_facade_exists(name: str) -> None:
 def test_nn_and_optim_are_facades_of_the_frontends(name: str) -> None:
     facade = importlib.import_module(f"graphc.{name}")
     target = importlib.import_module(f"graphc.frontends.{name}")
-    public = [each for each in dir(target) if not each.startswith("_")]
+    public = [each for each in dir(target) if not each.startswith("_") and each not in _submodules(name)]
     assert public
     assert all(getattr(facade, each) is getattr(target, each) for each in public)
-    assert not hasattr(facade, "__path__")
+    for submodule in _submodules(name):
+        face = importlib.import_module(f"graphc.{name}.{submodule}")
+        behind = getattr(target, submodule)
+        assert behind.__all__
+        assert all(getattr(face, each) is getattr(behind, each) for each in behind.__all__)
+
+
+def _submodules(name: str) -> list[str]:
+    """What can be imported from below a façade."""
+    folder = Path(importlib.import_module(f"graphc.{name}").__file__ or "").parent
+    return [path.stem for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+
+
+def test_importing_a_facade_loads_nothing_behind_it() -> None:
+    code = "import sys, graphc.nn, graphc.optim; print(*(n for n in sys.modules if n.startswith('graphc.frontends')))"
+    assert _run([sys.executable, "-c", code], Path(graphc.__file__).parent.parent).strip() == ""
 
 
 def _site_packages(environment: Path) -> Path:

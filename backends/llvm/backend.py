@@ -10,41 +10,73 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from graphc.artifact.profile import Profiler
 from graphc.artifact.spec import Backend, Built, NativeBuild, Stage
-from graphc.backends.llvm.compile import Native, compile_program, load_in_process
+from graphc.backends.llvm.compile import Native, compile_program, generator_version, load_in_process
 from graphc.backends.llvm.elf import link_shared_object
 from graphc.backends.llvm.host import host_target
+from graphc.backends.llvm.record import decode, encode
+from graphc.clock import timed
 from graphc.config import Options
 from graphc.errors import GraphcOSError, GraphcValueError
 from graphc.ir.graph import Module
 from graphc.kernel.lower import lower_module
+from graphc.kernel.target import Target
 
 
 def build(module: Module, options: Options, stage: Stage) -> Built:
     """Compile a scheduled module for the CPU that ``options`` name."""
+    target = target_of(options)
+    with stage("lower"):
+        program = lower_module(module)
+    native = compile_program(program, target, module.name, fast_math=options.fast_math)
+    return Built(loaded(native, stage), program)
+
+
+def identity(options: Options) -> str:
+    """What decides the code besides the model and the options: the generator, the processor, and the one it is for."""
+    return repr((generator_version(), target_of(options), host_target()))
+
+
+def restore(record: bytes, stage: Stage) -> NativeBuild:
+    """A build from its record.
+
+    Raises:
+        ValueError: the bytes are none.
+    """
+    return loaded(decode(record), stage)
+
+
+def target_of(options: Options) -> Target:
+    """The processors that the options ask for.
+
+    Raises:
+        GraphcValueError: there is no such level (E761), or code for it cannot do what they ask for (E106).
+    """
     if options.threads != 1:
         raise GraphcValueError(
             "E106", f"threads={options.threads}: native code runs on one thread", hint="leave threads at 1"
         )
-    target = host_target(None if options.cpu == "native" else options.cpu)
-    with stage("lower"):
-        program = lower_module(module)
-    with stage("llvm"):
-        native = compile_program(program, target, module.name, fast_math=options.fast_math)
+    return host_target(None if options.cpu == "native" else options.cpu)
+
+
+def loaded(native: Native, stage: Stage) -> NativeBuild:
+    """The code in this process, with the means to link it and to keep it."""
     with stage("load"):
         functions = load_in_process(native)
-    made = NativeBuild(
+    return NativeBuild(
         exports=native.exports,
         arena_bytes=native.arena_bytes,
-        target=target,
+        target=native.target,
         functions=functions,
         link=lambda soname, exports: _link(native, soname, exports),
         source=native.ir,
         owner=functions,
+        record=lambda: encode(native),
     )
-    return Built(made, program)
 
 
+@timed("link")
 def _link(native: Native, soname: str, exports: Sequence[str]) -> bytes:
     """A shared object: by our own writer on Linux x86-64, whose bytes depend on no tool of the machine; elsewhere by
     ``cc``.
@@ -73,4 +105,10 @@ def _link_with_compiler(object_bytes: bytes, soname: str) -> bytes:
         return target.read_bytes()
 
 
-BACKEND = Backend(build)
+def _profiler() -> Profiler:
+    from graphc.backends.llvm.profile import PROFILER
+
+    return PROFILER
+
+
+BACKEND = Backend(build, identity=identity, restore=restore, profiler=_profiler)

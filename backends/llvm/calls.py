@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphc.kernel.loopir import AnyKernel, Gather, Kernel, Load, Map
 from graphc.kernel.program import Buffer, Call, Copy, Entry, Loop, Program, Ref, Step
@@ -14,11 +14,19 @@ ARENA = 0
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """A base, a byte offset, and the bytes it moves a trip of each enclosing loop, outermost first."""
+    """A place that a call is given.
+
+    Attributes:
+        base: number of the base.
+        offset: in bytes.
+        strides: bytes it moves a trip of each enclosing loop, outermost first.
+        reach: first byte of the base that the call may touch through it, and the one behind the last.
+    """
 
     base: int
     offset: int
     strides: tuple[int, ...] = ()
+    reach: tuple[int, int] = field(default=(0, 1 << 62), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,8 @@ def pointer(entry: Entry, bases: Bases, ref: Ref) -> Pointer:
     buffer = entry.buffers[ref.buffer]
     size = buffer.dtype.itemsize
     start = entry.memory.offsets[ref.buffer] if buffer.kind == "temporary" else 0
-    return Pointer(bases.number(buffer), start + ref.offset * size, tuple(stride * size for stride in ref.strides))
+    strides = tuple(stride * size for stride in ref.strides)
+    return Pointer(bases.number(buffer), start + ref.offset * size, strides, (start, start + buffer.nbytes))
 
 
 def walk(steps: Sequence[Step]) -> Iterator[Call | Copy]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import llvmlite
 import llvmlite.binding as llvm
 
-from graphc.backends.llvm.codegen import emit_module
+from graphc.backends.llvm.codegen import Instrument, emit_module
 from graphc.backends.llvm.host import initialize
+from graphc.clock import stage, timed
 from graphc.errors import GraphcRuntimeError
 from graphc.kernel.program import Program
 from graphc.kernel.target import Target
@@ -18,6 +21,9 @@ ENTRY_TYPE = ctypes.CFUNCTYPE(
     ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
 )
 """The C type of an entry point: inputs, outputs, states, arena, error (``docs/ARCHITECTURE.md``)."""
+
+PARALLEL_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int32, ctypes.c_int32, *[ctypes.c_void_p] * 5)
+"""The C type of ``NAME_parallel``: threads, number of the entry point, and its arguments."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Native:
         exports: entry name → exported symbol.
         arena_bytes: memory a call needs, aligned to 64; what the program plans plus scratch of the schedules.
         target: what it was compiled for.
+        parallel: the exported function that runs an entry point on several threads, where one has the work for them.
+        end: the exported function that ends those threads.
     """
 
     ir: str
@@ -37,9 +45,13 @@ class Native:
     exports: Mapping[str, str]
     arena_bytes: int
     target: Target
+    parallel: str | None = None
+    end: str | None = None
 
 
-def compile_program(program: Program, target: Target, prefix: str, *, fast_math: bool = False) -> Native:
+def compile_program(
+    program: Program, target: Target, prefix: str, *, fast_math: bool = False, instrument: Instrument | None = None
+) -> Native:
     """Compile a program for a target.
 
     Args:
@@ -47,11 +59,20 @@ def compile_program(program: Program, target: Target, prefix: str, *, fast_math:
         target: the machine, see :func:`graphc.backends.llvm.host.host_target`.
         prefix: exported functions are called ``PREFIX_ENTRY``; a C identifier.
         fast_math: allow re-association, approximate division and contraction everywhere.
+        instrument: changes what the entry points do.
     """
-    module = emit_module(program, target, prefix, fast_math=fast_math)
-    return Native(module.ir, object_code(module.ir, target), module.exports, module.arena_bytes, target)
+    with stage("emit"):
+        module = emit_module(program, target, prefix, fast_math=fast_math, instrument=instrument)
+    code = object_code(module.ir, target)
+    return Native(module.ir, code, module.exports, module.arena_bytes, target, module.parallel, module.end)
 
 
+def generator_version() -> str:
+    """Which LLVM generates the code, and through what."""
+    return f"llvmlite {llvmlite.__version__}, LLVM {'.'.join(map(str, llvm.llvm_version_info))}"
+
+
+@timed("llvm")
 def object_code(ir: str, target: Target) -> bytes:
     """Optimise LLVM IR text and generate position-independent object code."""
     initialize(target.triple)
@@ -90,25 +111,47 @@ def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
 EntryFunction = Callable[..., int]
 
 
-class Loaded(Mapping[str, EntryFunction]):
-    """Entry points of object code that lives in this process; the code is freed with the object."""
+class _Code:
+    """Object code that lives in this process; when it is freed, its threads have ended."""
 
     def __init__(self, native: Native) -> None:
         initialize(native.target.triple)
         triple, target = native.target.triple, native.target
         machine = llvm.Target.from_triple(triple).create_target_machine(cpu=target.cpu, features=target.features)
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-        self._engine.add_object_file(llvm.ObjectFileRef.from_data(native.object_bytes))
-        self._engine.finalize_object()
-        self._functions: dict[str, EntryFunction] = {}
-        for name, exported in native.exports.items():
-            address = self._engine.get_function_address(exported)
-            if not address:
-                raise GraphcRuntimeError("E960", f"the compiled object has no symbol {exported!r}")
-            function = ENTRY_TYPE(address)
-            # A caller may keep the function alone: it keeps the code.
-            function.owner = self._engine  # type: ignore[attr-defined]
-            self._functions[name] = function
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(native.object_bytes))
+        engine.finalize_object()
+        self._engine = engine
+        if native.end is not None:
+            end = ctypes.CFUNCTYPE(None)(self.address(native.end))
+            weakref.finalize(self, _end_threads, end, engine)
+
+    def address(self, exported: str) -> int:
+        """Where an exported function is."""
+        address = int(self._engine.get_function_address(exported))
+        if not address:
+            raise GraphcRuntimeError("E960", f"the compiled object has no symbol {exported!r}")
+        return address
+
+
+def _end_threads(end: Callable[[], None], engine: object) -> None:
+    """Threads sleep inside the code: it must still be there when they wake to end."""
+    end()
+
+
+class Loaded(Mapping[str, EntryFunction]):
+    """Entry points of object code that lives in this process; the code is freed with the object.
+
+    Attributes:
+        parallel: runs one of them on several threads (:data:`PARALLEL_TYPE`), where one has the work for them.
+    """
+
+    def __init__(self, native: Native) -> None:
+        code = _Code(native)
+        self._functions = {name: _function(code, ENTRY_TYPE, exported) for name, exported in native.exports.items()}
+        self.parallel: EntryFunction | None = None
+        if native.parallel is not None:
+            self.parallel = _function(code, PARALLEL_TYPE, native.parallel)
 
     def __getitem__(self, name: str) -> EntryFunction:
         return self._functions[name]
@@ -118,6 +161,13 @@ class Loaded(Mapping[str, EntryFunction]):
 
     def __len__(self) -> int:
         return len(self._functions)
+
+
+def _function(code: _Code, type_: Callable[[int], EntryFunction], exported: str) -> EntryFunction:
+    function = type_(code.address(exported))
+    # A caller may keep the function alone: it keeps the code.
+    function.owner = code  # type: ignore[attr-defined]
+    return function
 
 
 def load_in_process(native: Native) -> Loaded:

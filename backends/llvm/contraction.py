@@ -18,6 +18,8 @@ from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes, load_vector, store_vector
 from graphc.backends.llvm.operands import Block, LeftOperand, RightOperand, Rows, Tile
 from graphc.backends.llvm.panels import PanelPacker, open_axes
+from graphc.backends.llvm.threads.split import Split
+from graphc.backends.llvm.threads.team import Part, Team, each, where
 from graphc.backends.llvm.values import Value, constant, integer
 from graphc.kernel.loopir import Map
 from graphc.kernel.tiling import Contraction, aligned
@@ -31,9 +33,19 @@ class ContractionEmitter:
         plan: what to emit.
         panels: address of the right operand where it has been packed by a function of its own.
         scratch: working memory: packed rows of the left operand, then panels that are packed a block at a time.
+        team: the threads that share it, if any do.
+        split: along what they do.
     """
 
-    def __init__(self, evaluator: Evaluator, plan: Contraction, panels: Value | None, scratch: Value | None) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        plan: Contraction,
+        panels: Value | None,
+        scratch: Value | None,
+        team: Team | None = None,
+        split: Split | None = None,
+    ) -> None:
         self.evaluator = evaluator
         self.fn = evaluator.fn
         self.extents = evaluator.kernel.extents
@@ -43,12 +55,22 @@ class ContractionEmitter:
         self.width = plan.tile_vectors * plan.lanes
         self.rows = Rows(evaluator, plan)
         self.row_count = math.prod(self.extents[axis] for axis in plan.rows)
+        self.team = team
+        by = None if split is None else split.by
+        self.outer_team = team if by == "outer" else None
+        self.row_team = team if by == "rows" else None
+        self.column_team = team if by == "columns" else None
+        own = scratch
+        if team is not None and scratch is not None:
+            # Each member packs the rows that it needs for itself, and panels where it has whole products to itself.
+            own = team.private(scratch)
+            scratch = own if by == "outer" else scratch
         if plan.packing == "block":
             assert scratch is not None
             panels = self.fn.element(
                 scratch, register_type(self.dtype), integer(aligned(plan.left_bytes) // self.dtype.itemsize)
             )
-        self.left = LeftOperand(evaluator, plan, self.rows, scratch if plan.left_bytes else None)
+        self.left = LeftOperand(evaluator, plan, self.rows, own if plan.left_bytes else None)
         self.right = RightOperand(evaluator, plan, panels)
         self.block = Block(integer(0), self.extents[plan.depth[0]])
         self.buffer: Value | None = None
@@ -56,7 +78,7 @@ class ContractionEmitter:
     def emit(self) -> None:
         """Loops over the outer axes, blocks of the sum, blocks of rows, panels and tiles."""
         with ExitStack() as stack:
-            loops = open_axes(self.evaluator, stack, self.plan.outer)
+            loops = open_axes(self.evaluator, stack, self.plan.outer, self.outer_team)
             self.evaluator.mark()
             # What depends on the outer axes alone is computed before the loops over tiles.
             with self.evaluator.scope({}):
@@ -85,48 +107,95 @@ class ContractionEmitter:
         fn, size = self.fn, self.plan.row_block or self.row_count
         if self.plan.packing == "block":
             assert self.right.panels is not None
+            # Members that share the rows need each other's panels, those that share the columns only their own.
+            self._wait(self.row_team)
             with self.evaluator.scope({}):
-                PanelPacker(self.evaluator, self.plan, self.right.panels).pack(self.block.start, self.block.count)
+                packer = PanelPacker(self.evaluator, self.plan, self.right.panels, self.row_team or self.column_team)
+                packer.pack(self.block.start, self.block.count)
+            self._wait(self.row_team)
+        if self.row_team is not None:
+            self._row_part(self.row_team)
+            return
         blocks, rest = divmod(self.row_count, size)
         loop = fn.begin_loop(blocks)
-        self._rows(fn.multiply(loop.index, size), size)
+        self._rows(fn.multiply(loop.index, size), size, None)
         fn.end_loop(loop)
         if rest:
-            self._rows(integer(blocks * size), rest)
+            self._rows(integer(blocks * size), rest, None)
 
-    def _rows(self, row: Value, count: int) -> None:
-        """All columns of ``count`` rows, a panel at a time."""
+    def _row_part(self, team: Team) -> None:
+        """What a member does of the rows: neighbouring tiles, in blocks of as many as one thread would take."""
+        fn, height = self.fn, self.plan.tile_rows
+        low, high = team.part(-(-self.row_count // height))
+        size = self.plan.row_block // height
+        if not size:
+            self._rows(integer(0), self.row_count, (low, high))
+            return
+        with where(self.evaluator, fn.compare("icmp ult", low, high)):
+            tiles = fn.binary("sub", high, low)
+            loop = fn.begin_loop(fn.binary("udiv", fn.add(tiles, integer(size - 1)), integer(size)))
+            first = fn.add(low, fn.multiply(loop.index, size))
+            end = fn.elementwise("umin", fn.add(first, integer(size)), high)
+            self._rows(integer(0), self.row_count, (first, end))
+            fn.end_loop(loop)
+
+    def _rows(self, row: Value, count: int, tiles: Part | None) -> None:
+        """All columns of ``count`` rows, or of some ``tiles`` of them, a panel at a time."""
         if self.plan.left_bytes:
-            self._each_tile(row, count, lambda first, local, height: self.left.pack(first, local, height, self.block))
+            self._each_tile(
+                row, count, lambda first, local, height: self.left.pack(first, local, height, self.block), tiles
+            )
         fn, lanes, axis = self.fn, self.plan.lanes, self.plan.column
         panels, rest = divmod(self.extents[axis], self.width)
-        if panels:
-            loop = fn.begin_loop(panels)
+
+        def whole(panel: Value) -> None:
             vectors = (Lanes(axis, lanes, lanes),) * self.plan.tile_vectors
-            self._tiles(row, count, fn.multiply(loop.index, self.width), loop.index, vectors)
-            fn.end_loop(loop)
-        if rest:
+            self._tiles(row, count, tiles, fn.multiply(panel, self.width), panel, vectors)
+
+        def ragged() -> None:
             active = [min(lanes, rest - start) for start in range(0, rest, lanes)]
             vectors = tuple(Lanes(axis, lanes, some) for some in active)
-            self._tiles(row, count, integer(panels * self.width), integer(panels), vectors)
+            self._tiles(row, count, tiles, integer(panels * self.width), integer(panels), vectors)
 
-    def _tiles(self, row: Value, count: int, column: Value, panel: Value, vectors: tuple[Lanes, ...]) -> None:
+        part = None if self.column_team is None else self.column_team.part(panels + bool(rest))
+        each(self.evaluator, part, panels, whole, ragged if rest else None)
+
+    def _wait(self, team: Team | None) -> None:
+        if team is not None:
+            team.barrier()
+
+    def _tiles(
+        self,
+        row: Value,
+        count: int,
+        tiles: Part | None,
+        column: Value,
+        panel: Value,
+        vectors: tuple[Lanes, ...],
+    ) -> None:
         def tile(first: Value, local: Value, height: int) -> None:
             self._tile(Tile(first, local, height, column, panel, vectors))
 
-        self._each_tile(row, count, tile)
+        self._each_tile(row, count, tile, tiles)
 
-    def _each_tile(self, row: Value, count: int, body: Callable[[Value, Value, int], None]) -> None:
-        """``body(first row, rows before it in the block, height)`` for the tiles of ``count`` rows."""
+    def _each_tile(self, row: Value, count: int, body: Callable[[Value, Value, int], None], part: Part | None) -> None:
+        """``body(first row, rows before it in the block, height)`` for the tiles of ``count`` rows, or some of them."""
         fn, height = self.fn, self.plan.tile_rows
         tiles, rest = divmod(count, height)
-        if tiles:
-            loop = fn.begin_loop(tiles)
-            local = fn.multiply(loop.index, height)
-            body(fn.add(row, local), local, height)
-            fn.end_loop(loop)
-        if rest:
-            body(fn.add(row, integer(tiles * height)), integer(tiles * height), rest)
+
+        def begun(start: Value) -> Value:
+            """Rows before ``start`` that the block has."""
+            return start if part is None else fn.binary("sub", start, fn.multiply(part[0], height))
+
+        def whole(tile: Value) -> None:
+            start = fn.multiply(tile, height)
+            body(fn.add(row, start), begun(start), height)
+
+        def ragged() -> None:
+            start = integer(tiles * height)
+            body(fn.add(row, start), begun(start), rest)
+
+        each(self.evaluator, part, tiles, whole, ragged if rest else None)
 
     # -- the tile --------------------------------------------------------------------------------------------------
 

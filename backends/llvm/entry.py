@@ -9,12 +9,16 @@ word: the base's number in the top 16 bits and the byte offset in the others.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 
 from graphc.backends.llvm.calls import Bases, Pointer
 from graphc.backends.llvm.emitter import Function
-from graphc.backends.llvm.packing import Action, EntryPlan, Invoke, Move, Repeat
+from graphc.backends.llvm.packing import Action, EntryPlan, Invoke, Move, Repeat, Wait
+from graphc.backends.llvm.threads.barriers import is_lone, synchronised
+from graphc.backends.llvm.threads.pool import ALONE
+from graphc.backends.llvm.threads.team import Team
 from graphc.backends.llvm.values import I32, I64, PTR, Type, Value, constant, escaped, integer, symbol
 
 _TABLE_LENGTH = 200
@@ -22,14 +26,34 @@ _TABLE_LENGTH = 200
 
 _OFFSET_BITS = 48
 _COPY = "@llvm.memcpy"
+_WAIT = "wait"
+
+_COPY_UNIT = 64
+"""Bytes that one thread copies of a copy that is shared."""
 
 
-def emit_entry(plan: EntryPlan, bases: Bases, exported: str, number: int) -> tuple[list[Function], list[str]]:
-    """The functions of an entry point (the exported one last) and the constant tables they read."""
+def emit_entry(
+    plan: EntryPlan, bases: Bases, exported: str, number: int, *, team: bool = False
+) -> tuple[list[Function], list[str]]:
+    """The functions of an entry point (the exported one last) and the constant tables they read.
+
+    Where a ``team`` may run it, there is a function of the same arguments and the member's slot, called
+    :func:`body_name`, which the exported one calls with a team of one.
+    """
     emitter = _EntryEmitter(bases, number)
     fn = Function(symbol(exported), [(PTR, "")] * 5, result="i32", prefix="", attributes="#1")
-    emitter.entry(fn, plan)
-    return [*emitter.functions, fn], emitter.tables
+    if not team:
+        emitter.entry(fn, plan.actions, Value(ALONE, PTR))
+        return [*emitter.functions, fn], emitter.tables
+    body = Function(body_name(number), [(PTR, "")] * 6, result="i32")
+    emitter.entry(body, synchronised(plan.actions), body.arguments[5], is_team=True)
+    fn.ret(fn.call(body.name, I32, [*fn.arguments, Value(ALONE, PTR)]))
+    return [*emitter.functions, body, fn], emitter.tables
+
+
+def body_name(number: int) -> str:
+    """The symbol of what each thread runs of the entry point of this number."""
+    return symbol(f"body.{number}")
 
 
 class _EntryEmitter:
@@ -41,22 +65,24 @@ class _EntryEmitter:
         self.functions: list[Function] = []
         self.tables: list[str] = []
 
-    def entry(self, fn: Function, plan: EntryPlan) -> None:
-        """The exported function."""
+    def entry(self, fn: Function, actions: Sequence[Action], slot: Value, *, is_team: bool = False) -> None:
+        """The function with all actions, for one member of a team or for the one thread there is."""
         self.fn = fn
         self.error = fn.arguments[4]
+        self.slot = slot
+        self.team = Team(fn, slot) if is_team else None
         self.pointers = self._load_bases(fn)
         self.memory: Value | None = None
         self.failed = fn.new_block()
         self.can_fail = False
-        self._actions(plan.actions, [])
+        self._actions(actions, [])
         fn.ret(Value("0", I32))
         if self.can_fail:
             fn.place(self.failed)
             fn.ret(Value("1", I32))
 
     def _load_bases(self, fn: Function) -> list[Value]:
-        inputs, outputs, states, arena, _ = fn.arguments
+        inputs, outputs, states, arena = fn.arguments[:4]
         pointers = [arena]
         for table, count in ((inputs, self.bases.inputs), (outputs, self.bases.outputs), (states, self.bases.states)):
             pointers += [fn.load(PTR, fn.element(table, PTR, integer(position)), 8) for position in range(count)]
@@ -70,16 +96,51 @@ class _EntryEmitter:
             if not is_loop and len(run) > _TABLE_LENGTH and not any(map(_moves, run)):
                 self._table(run)
                 continue
-            for action in run:
-                if isinstance(action, Repeat):
-                    loop = self.fn.begin_loop(action.trips)
-                    self._actions(action.body, [*loops, loop.index])
-                    self.fn.end_loop(loop)
-                elif isinstance(action, Move):
-                    target, source = self._address(action.target, loops), self._address(action.source, loops)
-                    self._copy(self.fn, target, source, integer(action.nbytes))
-                else:
-                    self._invoke(action, loops)
+            for lone, stretch in groupby(run, is_lone):
+                with self._alone(lone):
+                    for action in stretch:
+                        self._action(action, loops)
+
+    @contextmanager
+    def _alone(self, lone: bool) -> Iterator[None]:
+        """What the first member of a team does without the others."""
+        team = self.team
+        if team is None or not lone:
+            yield
+            return
+        self.team = None
+        after = self.fn.new_block()
+        team.skip_others(after)
+        yield
+        self.fn.jump(after)
+        self.fn.place(after)
+        self.team = team
+
+    def _action(self, action: Action, loops: list[Value]) -> None:
+        fn = self.fn
+        if isinstance(action, Repeat):
+            loop = fn.begin_loop(action.trips)
+            self._actions(action.body, [*loops, loop.index])
+            fn.end_loop(loop)
+        elif isinstance(action, Move):
+            target, source = self._address(action.target, loops), self._address(action.source, loops)
+            if self.team is None:
+                self._copy(fn, target, source, integer(action.nbytes))
+            else:
+                self._shared_copy(self.team, target, source, action.nbytes)
+        elif isinstance(action, Wait):
+            assert self.team is not None
+            self.team.barrier()
+        else:
+            self._invoke(action, loops)
+
+    def _shared_copy(self, team: Team, target: Value, source: Value, nbytes: int) -> None:
+        fn = self.fn
+        low, high = team.part(-(-nbytes // _COPY_UNIT))
+        first = fn.multiply(low, _COPY_UNIT)
+        end = fn.elementwise("umin", fn.multiply(high, _COPY_UNIT), integer(nbytes))
+        target, source = fn.element(target, Type("i8"), first), fn.element(source, Type("i8"), first)
+        self._copy(fn, target, source, fn.binary("sub", end, first))
 
     def _address(self, pointer: Pointer, loops: Sequence[Value]) -> Value:
         fn = self.fn
@@ -94,6 +155,8 @@ class _EntryEmitter:
     def _invoke(self, action: Invoke, loops: Sequence[Value]) -> None:
         fn = self.fn
         arguments = [self._address(pointer, loops) for pointer in action.pointers]
+        if action.shared:
+            arguments.append(self.slot)
         if action.check is None:
             fn.call(action.function, None, arguments)
             return
@@ -128,10 +191,15 @@ class _EntryEmitter:
         label = f"t{self.number}.{len(self.tables)}"
         data = struct.pack(f"<{len(words)}Q", *(word & (1 << 64) - 1 for word in words))
         self.tables.append(f'@{label} = internal unnamed_addr constant [{len(data)} x i8] c"{escaped(data)}", align 8')
-        checked = {action.function for action in run if isinstance(action, Invoke) and action.check is not None}
-        driver = self._driver(f"run.{label}", list(functions), checked)
+        calls = [action for action in run if isinstance(action, Invoke)]
+        checked = {call.function for call in calls if call.check is not None}
+        shared = {call.function for call in calls if call.shared}
+        driver = self._driver(f"run.{label}", list(functions), checked, shared)
         end = fn.element(Value(f"@{label}", PTR), Type("i8"), integer(len(data)))
-        failed = fn.call(driver.name, Type("i1"), [Value(f"@{label}", PTR), end, self.memory, self.error])
+        arguments = [Value(f"@{label}", PTR), end, self.memory, self.error]
+        if len(driver.arguments) > len(arguments):
+            arguments.append(self.slot)
+        failed = fn.call(driver.name, Type("i1"), arguments)
         if checked:
             ended, go_on = self.failed, fn.new_block()
             fn.branch(failed, ended, go_on)
@@ -149,10 +217,13 @@ class _EntryEmitter:
         fn.block = current
         return memory
 
-    def _driver(self, name: str, functions: Sequence[tuple[str, int]], checked: set[str]) -> Function:
-        """``i1 run(record, end, bases, error)``: true where a check failed."""
-        fn = Function(symbol(name), [(PTR, "")] * 4, result="i1")
-        record, end, bases, error = fn.arguments
+    def _driver(self, name: str, functions: Sequence[tuple[str, int]], checked: set[str], shared: set[str]) -> Function:
+        """``i1 run(record, end, bases, error[, slot])``: true where a check failed."""
+        has_slot = self.team is not None or bool(shared)
+        fn = Function(symbol(name), [(PTR, "")] * (4 + has_slot), result="i1")
+        record, end, bases, error = fn.arguments[:4]
+        member = fn.arguments[-1]
+        team = None if self.team is None else Team(fn, member)
         slot = fn.stack(PTR, 1, 8)
         head, body, following, finished = (fn.new_block() for _ in range(4))
         fn.store(record, slot, 8)
@@ -171,7 +242,16 @@ class _EntryEmitter:
         fn.block.terminator = f"switch {which}, label %{following.label} [ {listed} ]"
         for (function, count), case in zip(functions, cases, strict=True):
             fn.place(case)
+            if function == _WAIT:
+                assert team is not None
+                team.barrier()
+                fn.jump(following)
+                continue
+            if team is not None and function not in checked | shared:
+                team.skip_others(following)
             arguments = [self._decode(fn, here, bases, 2 + position) for position in range(count)]
+            if function in shared:
+                arguments.append(member)
             if function == _COPY:
                 self._copy(fn, arguments[0], arguments[1], last)
                 fn.jump(following)
@@ -212,6 +292,8 @@ def _moves(action: Action) -> bool:
 
 def _record(action: Action) -> tuple[str, tuple[Pointer, ...], int]:
     """The function of a call, its pointers, and its one number: the check's or the bytes to copy."""
+    if isinstance(action, Wait):
+        return _WAIT, (), 0
     if isinstance(action, Move):
         return _COPY, (action.target, action.source), action.nbytes
     assert isinstance(action, Invoke)

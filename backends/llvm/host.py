@@ -26,8 +26,20 @@ _AVX2 = ("avx2", "fma", "f16c")
 
 
 @cache
+def _configure() -> None:
+    """Set what LLVM has no other place for than the process.
+
+    Its scheduler before register allocation is off: the tiles of contractions fill the registers in an order that needs
+    no more of them, and moved loads would spill sums (a convolution took 1.6 times as long, or did not, depending on
+    the code around it).
+    """
+    llvm.set_option("graphc", "-enable-misched=false")
+
+
+@cache
 def initialize(triple: str) -> None:
     """Make LLVM able to generate code for ``triple``: its own machine's target alone where that is enough."""
+    _configure()
     if triple.split("-", maxsplit=1)[0] == llvm.get_default_triple().split("-")[0]:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes
 from graphc.backends.llvm.reduction import RUN, Accumulator, State, flattened, regrouped
+from graphc.backends.llvm.threads.team import Team, each
 from graphc.backends.llvm.values import Value, constant, integer
 from graphc.kernel.loopir import Apply, Reduce, Scan
 from graphc.kernel.nests import Nest
@@ -16,15 +17,25 @@ Trip = Callable[[States], States]
 
 
 class NestEmitter:
-    """Emits nests into the evaluator's function, at its current block."""
+    """Emits nests into the evaluator's function, at its current block.
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    Args:
+        evaluator: of the kernel, with no axis bound.
+        team: who shares a loop of the nest that is a step of its own.
+        shared: the depth of that loop.
+    """
+
+    def __init__(self, evaluator: Evaluator, team: Team | None = None, shared: int = 0) -> None:
         self.evaluator = evaluator
         self.fn = evaluator.fn
         self.extents = evaluator.kernel.extents
+        self.team = team
+        self.shared = shared
+        self.step: Nest | None = None
 
     def emit(self, nest: Nest) -> None:
         """Run a nest that is a step of its own."""
+        self.step = nest
         if nest.scan is not None:
             self._loops(nest, 0, [], lambda states: states)
             return
@@ -56,12 +67,32 @@ class NestEmitter:
         """One loop: over single positions, or over vectors and then the rest of a vector."""
         axis = nest.order[depth]
         extent = self.extents[axis]
+        if self.team is not None and nest is self.step and depth == self.shared:
+            self._shared(nest, axis, trip)
+            return states
         if axis != nest.vector:
             return self._counted(axis, extent, 1, None, states, trip)
         lanes = nest.lanes
         full, rest = divmod(extent, lanes)
         states = self._counted(axis, full, lanes, Lanes(axis, lanes, lanes), states, trip)
         return self._rest(axis, full * lanes, Lanes(axis, lanes, rest), states, trip)
+
+    def _shared(self, nest: Nest, axis: int, trip: Trip) -> None:
+        """A loop of which each thread runs a part; nothing is carried from trip to trip."""
+        lanes = nest.lanes if axis == nest.vector else 1
+        full, rest = divmod(self.extents[axis], lanes)
+        vector = Lanes(axis, lanes, lanes) if axis == nest.vector else None
+
+        def whole(index: Value) -> None:
+            with self.evaluator.scope({axis: self.fn.multiply(index, lanes)}, vector):
+                trip([])
+
+        def ragged() -> None:
+            self._rest(axis, full * lanes, Lanes(axis, lanes, rest), [], trip)
+
+        assert self.team is not None
+        part = self.team.part(full + bool(rest))
+        each(self.evaluator, part, full, whole, ragged if rest else None)
 
     def _counted(self, axis: int, trips: int, step: int, lanes: Lanes | None, states: States, trip: Trip) -> States:
         if not trips:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from graphc.backends.llvm.calls import ARENA, Bases, Pointer, bases_of, pointer, walk, written_buffers
 from graphc.kernel.program import Call, Copy, Entry, Loop, Program, Ref, Step
@@ -28,39 +28,58 @@ class Pack:
         function: its symbol; it takes the operand's parameters and the panels' address.
         params: parameters of the kernel that it reads.
         nbytes: size of the panels.
+        shared: a team of threads runs it: its last argument is the member's slot.
     """
 
     function: str
     params: tuple[int, ...]
     nbytes: int
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class KernelCode:
-    """How to call a kernel: its parameters, then scratch memory if it needs any, then the panels of each pack."""
+    """How to call a kernel: its parameters, then scratch memory if it needs any, then the panels of each pack.
+
+    Where it is ``shared``, a team of threads runs it, and the member's slot comes last.
+    """
 
     function: str
     scratch_bytes: int
     packs: tuple[Pack, ...]
     fails: bool
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Invoke:
-    """Call a function with pointers; ``check`` numbers the calls that can fail."""
+    """Call a function.
+
+    Attributes:
+        function: its symbol.
+        pointers: its arguments.
+        check: the number of a call that can fail.
+        step: what it is for.
+        written: which of the pointers it writes through.
+        shared: a team of threads runs it.
+    """
 
     function: str
     pointers: tuple[Pointer, ...]
     check: int | None = None
+    step: Call | None = field(default=None, compare=False)
+    written: frozenset[int] = frozenset()
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Copy bytes."""
+    """Copy bytes; ``step`` is what for."""
 
     target: Pointer
     source: Pointer
     nbytes: int
+    step: Copy | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +90,12 @@ class Repeat:
     body: tuple[Action, ...]
 
 
-Action = Invoke | Move | Repeat
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """All threads of the team wait for each other."""
+
+
+Action = Invoke | Move | Repeat | Wait
 
 
 @dataclass(frozen=True)
@@ -144,7 +168,7 @@ class _EntryPlanner:
             elif isinstance(step, Copy):
                 nbytes = step.size * self.entry.buffers[step.source.buffer].dtype.itemsize
                 if nbytes:
-                    actions.append(Move(self._pointer(step.target), self._pointer(step.source), nbytes))
+                    actions.append(Move(self._pointer(step.target), self._pointer(step.source), nbytes, step))
                 written = frozenset({step.target.buffer})
             else:
                 if step.trips < 1:
@@ -169,7 +193,7 @@ class _EntryPlanner:
                 if key in packed or _reads(key, written) or any(any(ref.strides[depth:]) for ref in key[1]):
                     continue
                 packed[key] = self._reserve(pack.nbytes)
-                actions.append(self._run_pack(pack, key, packed[key]))
+                actions.append(self._run_pack(pack, key, packed[key], call))
         return actions
 
     def _packs(self, call: Call) -> list[tuple[Pack, _Key]]:
@@ -181,8 +205,11 @@ class _EntryPlanner:
         code = self.codes[call.kernel]
         actions: list[Action] = []
         pointers = [self._pointer(ref) for ref in call.args]
+        params = self.program.kernels[call.kernel].params
+        written = {number for number, param in enumerate(params) if param.mode != "in"}
         if code.scratch_bytes:
-            pointers.append(Pointer(ARENA, self.scratch))
+            written.add(len(pointers))
+            pointers.append(_place(self.scratch, code.scratch_bytes))
         panels = self.scratch + aligned(code.scratch_bytes)
         for pack, key in self._packs(call):
             place = packed.get(key)
@@ -191,29 +218,36 @@ class _EntryPlanner:
                     self.kept += pack.nbytes
                     place = packed[key] = self._reserve(pack.nbytes)
                 else:
-                    place = Pointer(ARENA, panels)
+                    place = _place(panels, pack.nbytes)
                     panels += pack.nbytes
-                actions.append(self._run_pack(pack, key, place))
+                actions.append(self._run_pack(pack, key, place, call))
             pointers.append(place)
         check = None
         if code.fails:
             check = self.checks
             self.checks += 1
-        actions.append(Invoke(code.function, tuple(pointers), check))
+        actions.append(Invoke(code.function, tuple(pointers), check, call, frozenset(written), code.shared))
         return actions
 
-    def _run_pack(self, pack: Pack, key: _Key, place: Pointer) -> Invoke:
-        return Invoke(pack.function, (*(self._pointer(ref) for ref in key[1]), place))
+    def _run_pack(self, pack: Pack, key: _Key, place: Pointer, call: Call) -> Invoke:
+        pointers = (*(self._pointer(ref) for ref in key[1]), place)
+        written = frozenset({len(pointers) - 1})
+        return Invoke(pack.function, pointers, step=call, written=written, shared=pack.shared)
 
     def _reserve(self, nbytes: int) -> Pointer:
         """Memory behind the arena that stays until the surrounding region ends."""
-        place = Pointer(ARENA, self.top)
+        place = _place(self.top, nbytes)
         self.top += nbytes
         self.high = max(self.high, self.top)
         return place
 
     def _pointer(self, ref: Ref) -> Pointer:
         return pointer(self.entry, self.bases, ref)
+
+
+def _place(start: int, nbytes: int) -> Pointer:
+    """Memory behind the arena."""
+    return Pointer(ARENA, start, reach=(start, start + nbytes))
 
 
 def _reads(key: _Key, buffers: frozenset[int]) -> bool:

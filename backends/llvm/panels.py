@@ -13,6 +13,7 @@ from graphc.backends.llvm.conversion import memory_type, register_type
 from graphc.backends.llvm.emitter import Function, Loop
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes
+from graphc.backends.llvm.threads.team import Team, each, where
 from graphc.backends.llvm.values import Value, integer
 from graphc.kernel.loopir import Load
 from graphc.kernel.tiling import Contraction, panel_terms
@@ -43,21 +44,22 @@ def panel_coefficients(plan: Contraction, extents: Sequence[int]) -> tuple[int, 
     return tuple(coefficients)
 
 
-def emit_pack(evaluator: Evaluator, plan: Contraction, panels: Value) -> None:
-    """All panels of a contraction's right operand, as a function of its own."""
+def emit_pack(evaluator: Evaluator, plan: Contraction, panels: Value, team: Team | None = None) -> None:
+    """All panels of a contraction's right operand, as a function of its own; a team shares them."""
     with ExitStack() as stack:
         loops = open_axes(evaluator, stack, plan.outer)
         evaluator.mark()
         with evaluator.scope({}):
-            PanelPacker(evaluator, plan, panels).pack(integer(0), evaluator.kernel.extents[plan.depth[0]])
+            PanelPacker(evaluator, plan, panels, team).pack(integer(0), evaluator.kernel.extents[plan.depth[0]])
         for loop in reversed(loops):
             evaluator.fn.end_loop(loop)
 
 
 class PanelPacker:
-    """Packs the panels for one position of the outer axes, which the evaluator has bound."""
+    """Packs the panels for one position of the outer axes, which the evaluator has bound; a team shares them."""
 
-    def __init__(self, evaluator: Evaluator, plan: Contraction, panels: Value) -> None:
+    def __init__(self, evaluator: Evaluator, plan: Contraction, panels: Value, team: Team | None = None) -> None:
+        self.team = team
         self.evaluator = evaluator
         self.fn = evaluator.fn
         self.plan = plan
@@ -74,14 +76,17 @@ class PanelPacker:
         """Positions ``start`` to ``start + count`` of the outermost axis of the sum."""
         full, rest = divmod(self.extents[self.plan.column], self.width)
         lanes, axis = self.plan.lanes, self.plan.column
-        if full:
-            loop = self.fn.begin_loop(full)
+
+        def whole(panel: Value) -> None:
             vectors = (Lanes(axis, lanes, lanes),) * self.plan.tile_vectors
-            self._panel(loop.index, self.fn.multiply(loop.index, self.width), vectors, start, count)
-            self.fn.end_loop(loop)
-        if rest:
-            ragged = [Lanes(axis, lanes, min(lanes, rest - done)) for done in range(0, rest, lanes)]
-            self._panel(integer(full), integer(full * self.width), ragged, start, count)
+            self._panel(panel, self.fn.multiply(panel, self.width), vectors, start, count)
+
+        def ragged() -> None:
+            vectors = [Lanes(axis, lanes, min(lanes, rest - done)) for done in range(0, rest, lanes)]
+            self._panel(integer(full), integer(full * self.width), vectors, start, count)
+
+        part = None if self.team is None else self.team.part(full + bool(rest))
+        each(self.evaluator, part, full, whole, ragged if rest else None)
 
     def _panel(self, number: Value, column: Value, vectors: Sequence[Lanes], start: Value, count: int | Value) -> None:
         fn, evaluator = self.fn, self.evaluator
@@ -167,12 +172,19 @@ def _divided(fn: Function, trips: int | Value, by: int) -> int | Value:
     return fn.binary("udiv", trips, integer(by)) if by > 1 else trips
 
 
-def open_axes(evaluator: Evaluator, stack: ExitStack, axes: Sequence[int]) -> list[Loop]:
-    """Open a loop an axis, each with its scope; the caller closes the loops."""
-    loops = []
+def open_axes(evaluator: Evaluator, stack: ExitStack, axes: Sequence[int], team: Team | None = None) -> list[Loop]:
+    """Open a loop an axis, each with its scope; the caller closes the loops.  A team shares the first one."""
+    fn = evaluator.fn
+    loops: list[Loop] = []
     for axis in axes:
+        first: Value = integer(0)
+        trips: int | Value = evaluator.kernel.extents[axis]
+        if team is not None and not loops:
+            first, end = team.part(evaluator.kernel.extents[axis])
+            stack.enter_context(where(evaluator, fn.compare("icmp ult", first, end)))
+            trips = fn.binary("sub", end, first)
         evaluator.mark()
-        loop = evaluator.fn.begin_loop(evaluator.kernel.extents[axis])
-        stack.enter_context(evaluator.scope({axis: loop.index}))
+        loop = fn.begin_loop(trips)
+        stack.enter_context(evaluator.scope({axis: fn.add(first, loop.index)}))
         loops.append(loop)
     return loops

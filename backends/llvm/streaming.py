@@ -11,6 +11,7 @@ from graphc.backends.llvm.emitter import Loop
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes, load_vector
 from graphc.backends.llvm.panels import open_axes
+from graphc.backends.llvm.threads.team import Team, each
 from graphc.backends.llvm.values import Value, constant, integer
 from graphc.kernel.loopir import Map
 from graphc.kernel.streaming import GROUP, Streaming
@@ -18,9 +19,10 @@ from graphc.kernel.tiling import source_load
 
 
 class StreamingEmitter:
-    """Emits one product at the evaluator's current block, with no axis bound."""
+    """Emits one product at the evaluator's current block, with no axis bound; a team shares its columns."""
 
-    def __init__(self, evaluator: Evaluator, plan: Streaming) -> None:
+    def __init__(self, evaluator: Evaluator, plan: Streaming, team: Team | None = None) -> None:
+        self.team = team
         self.evaluator = evaluator
         self.fn = evaluator.fn
         self.plan = plan
@@ -69,13 +71,16 @@ class StreamingEmitter:
         """``body(first column, lanes)`` for the vectors of ``count`` columns."""
         fn, lanes, axis = self.fn, self.plan.lanes, self.plan.column
         full, rest = divmod(count, lanes)
-        if full:
-            loop = fn.begin_loop(full)
-            body(fn.multiply(loop.index, lanes), Lanes(axis, lanes, lanes))
-            fn.end_loop(loop)
-        if rest:
+
+        def whole(vector: Value) -> None:
+            body(fn.multiply(vector, lanes), Lanes(axis, lanes, lanes))
+
+        def ragged() -> None:
             self.evaluator.mark()
             body(integer(full * lanes), Lanes(axis, lanes, rest))
+
+        part = None if self.team is None else self.team.part(full + bool(rest))
+        each(self.evaluator, part, full, whole, ragged if rest else None)
 
     def _put(self, offset: Value, value: Value) -> None:
         self.fn.store(value, self.fn.element(self.sums, self.element, offset), self.align)

@@ -21,10 +21,22 @@ Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 _FORMATS = ("channels_last", "channels_first")
 
 
-def layout_name(spatial: int, data_format: str) -> str:
-    """The layout's letters, such as ``NHWC``, for Keras' name of it."""
+def checked_format(data_format: str | None) -> str:
+    """Keras' name of a layout; ``channels_last`` for None.
+
+    Raises:
+        GraphcValueError: E211 for a name that is none.
+    """
+    if data_format is None:
+        return "channels_last"
     if data_format not in _FORMATS:
         raise fail(GraphcValueError, "E211", f"data_format is one of {', '.join(_FORMATS)}, got {data_format!r}")
+    return data_format
+
+
+def layout_name(spatial: int, data_format: str) -> str:
+    """The layout's letters, such as ``NHWC``, for Keras' name of it."""
+    checked_format(data_format)
     letters = SPATIAL[spatial]
     return f"N{letters}C" if data_format == "channels_last" else f"NC{letters}"
 

@@ -13,6 +13,7 @@ from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.movement import reshape, stack
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
 from graphc.ir.builder import Builder, user_location
+from graphc.ir.collector import collector_paused
 from graphc.ir.node import Node, Note
 from graphc.ir.traverse import creation_order
 
@@ -72,21 +73,26 @@ def grad(output: Tensor, wrt: Any) -> Any:
     tensors, structure = _flattened(wrt, "wrt")
     builder = common_builder([output, *tensors])
     nodes = [tensor.node for tensor in tensors]
-    _check_connected(output, nodes)
-    try:
-        with _derived(builder):
-            found = reverse.gradient(builder, output.node, nodes)
-    except GraphcError as error:
-        raise builder.locate(error, [output.node]) from None
+    with collector_paused():
+        order = creation_order([output.node])
+        _check_connected(output, nodes, order)
+        found = _gradient(builder, output, nodes, order)
     return structure([Tensor(node, builder) for node in found])
 
 
-def _check_connected(output: Tensor, wrt: Sequence[Node]) -> None:
+def _gradient(builder: Builder, output: Tensor, wrt: list[Node], order: Sequence[Node]) -> list[Node]:
+    try:
+        with _derived(builder):
+            return reverse.gradient(builder, output.node, wrt, order)
+    except GraphcError as error:
+        raise builder.locate(error, [output.node]) from None
+
+
+def _check_connected(output: Tensor, wrt: Sequence[Node], order: Sequence[Node]) -> None:
     """Complain where ``output`` depends on ``wrt``, but only through the likes of ``floor``, ``argmax`` or ``<``.
 
     ``stop_gradient`` is meant: what lies behind it does not count as a dependence.
     """
-    order = creation_order([output.node])
     if not output.dtype.is_float or output.node in reverse.active_nodes(order, wrt):
         return
     reached = set(wrt)

@@ -18,6 +18,8 @@ from graphc.ir.types import DType, float32, int64
 
 def getitem(x: Tensor, key: Any) -> Tensor:
     """``x[key]`` with integers, slices, None, an ellipsis, and at most one array of integers."""
+    if key.__class__ is int and x.shape:
+        return _take_index(x, 0, key)
     keys = _expanded(x, key if isinstance(key, tuple) else (key,))
     result, axis = x, 0
     gathered: tuple[int, Any] | None = None

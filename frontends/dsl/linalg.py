@@ -18,13 +18,13 @@ def matmul(x1: Any, x2: Any) -> Tensor:
     Vectors count as a row on the left and as a column on the right, and leading axes broadcast.
     """
     left, right = promoted(x1, x2)
+    if left.node.rank > 1 and right.node.rank > 1:
+        return Tensor(left.builder.make("matmul", (left.node, right.node)), left.builder)
     if left.ndim == 0 or right.ndim == 0:
         raise fail(GraphcValueError, "E211", "matmul takes no scalars", "multiply with *", left, right)
     first = reshape(left, (1, *left.shape)) if left.ndim == 1 else left
     second = reshape(right, (*right.shape, 1)) if right.ndim == 1 else right
     product = apply("matmul", first, second)
-    if left.ndim > 1 and right.ndim > 1:
-        return product
     rows = product.shape[-2:-1] if left.ndim > 1 else ()
     columns = product.shape[-1:] if right.ndim > 1 else ()
     return reshape(product, (*product.shape[:-2], *rows, *columns))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphcTypeError, GraphcValueError
+from graphc.frontends.dsl.session import Session
 from graphc.ir.attrs import ArrayValue
 from graphc.ir.builder import Builder
 from graphc.ir.node import Node
@@ -78,6 +79,10 @@ def scalar_node(builder: Builder, value: Any, element: DType) -> Node:
 
     An integer may stand beside floats; a float beside integers, or a bool beside numbers, is an error (E212).
     """
+    session = builder if isinstance(builder, Session) and value.__class__ in (int, float) and value else None
+    known = session.known_scalar(value, element) if session is not None else None
+    if known is not None:
+        return known
     kind = np.asarray(value).dtype.kind.replace("u", "i")
     allowed = {"bool": "b", "int": "i", "uint": "i", "float": "if"}[element.kind]
     if kind not in allowed:
@@ -87,4 +92,7 @@ def scalar_node(builder: Builder, value: Any, element: DType) -> Node:
             f"cannot mix {name} ({value!r}) and a tensor of {element}",
             hint="cast the tensor, e.g. x.astype('float32')",
         )
-    return constant_node(builder, value, element)
+    node = constant_node(builder, value, element)
+    if session is not None:
+        session.keep_scalar(value, element, node)
+    return node

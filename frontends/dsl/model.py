@@ -10,6 +10,7 @@ from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.session import Companion, session_of
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
 from graphc.ir.builder import Builder
+from graphc.ir.collector import collector_paused
 from graphc.ir.graph import Graph, Module
 from graphc.ir.node import Node
 from graphc.ir.rewrite import rewrite
@@ -104,11 +105,12 @@ class Model:
         everything = [tensor for outputs in named.values() for _, tensor in outputs]
         everything += [tensor for step in steps.values() for pair in step.updates for tensor in pair]
         builder = common_builder(everything)
-        graphs = {name: _open_graph(builder, name, named[name], step) for name, step in steps.items()}
-        streams = _dense_streams(graphs.values())
-        self.entries: dict[str, Graph] = {
-            name: _bound(graph, steps[name].training, streams) for name, graph in graphs.items()
-        }
+        with collector_paused():
+            graphs = {name: _open_graph(builder, name, named[name], step) for name, step in steps.items()}
+            streams = _dense_streams(graphs.values())
+            self.entries: dict[str, Graph] = {
+                name: _bound(graph, steps[name].training, streams) for name, graph in graphs.items()
+            }
         for graph in self.entries.values():
             _check_inputs(builder, graph)
         _check_states(builder, self.entries.values())
@@ -192,31 +194,48 @@ def _open_graph(builder: Builder, name: str, outputs: Sequence[tuple[str, Tensor
     order = _order([*roots, *updates, *updates.values()])
     inputs = [node for node in order if node.op.name == "input"]
     named = [(label, tensor.node) for label, tensor in outputs]
-    return Graph.make(name, inputs, named, updates.items(), builder=builder, order=order)
+    return Graph.of_order(name, inputs, named, updates.items(), order, builder)
 
 
-def _order(roots: Sequence[Node]) -> list[Node]:
+def _order(roots: Sequence[Node]) -> tuple[Node, ...]:
     """Creation order, but for nodes that no input or state reaches: those come right before their first reader.
 
     Such nodes (constants, mostly) may be shared with a model built earlier, which must not show in this one.
     """
-    live = creation_order(roots)
     owned: set[Node] = set()
-    for node in live:
-        if node.op.name in ("input", "state") or any(operand in owned for operand in node.inputs):
+    ordered: list[Node] = []
+    waiting: set[Node] = set()
+    for node in creation_order(roots):
+        if owned.isdisjoint(node.inputs) and node.op.name not in ("input", "state"):
+            waiting.add(node)
+        else:
             owned.add(node)
-    placed: dict[Node, None] = {}
-    for node in (*(node for node in live if node in owned), *roots):
-        pending = [node]
-        while pending:
-            top = pending[-1]
-            waiting = [operand for operand in top.inputs if operand not in placed]
-            if waiting and top not in placed:
-                pending.extend(reversed(waiting))
-                continue
-            pending.pop()
-            placed.setdefault(top)
-    return list(placed)
+            ordered.append(node)
+    placed: list[Node] = []
+    for node in (*ordered, *(root for root in roots if root in waiting)):
+        if not waiting.isdisjoint(node.inputs):
+            _place_waiting(node, waiting, placed)
+        if node in owned:
+            placed.append(node)
+        elif node in waiting:
+            waiting.remove(node)
+            placed.append(node)
+    return tuple(placed)
+
+
+def _place_waiting(reader: Node, waiting: set[Node], placed: list[Node]) -> None:
+    """Place what waits for ``reader``, inputs first."""
+    pending = [operand for operand in reversed(reader.inputs) if operand in waiting]
+    while pending:
+        top = pending[-1]
+        before = [operand for operand in top.inputs if operand in waiting]
+        if before:
+            pending.extend(reversed(before))
+            continue
+        pending.pop()
+        if top in waiting:
+            waiting.remove(top)
+            placed.append(top)
 
 
 def _add_companions(builder: Builder, roots: Sequence[Node], updates: dict[Node, Node], training: bool) -> None:
@@ -225,16 +244,24 @@ def _add_companions(builder: Builder, roots: Sequence[Node], updates: dict[Node,
     What the user updates stays as it is.
     """
     session = session_of(builder)
+    anchors = session.anchors()
+    if not anchors:
+        return
     chosen = frozenset(updates)
     seen: set[Node] = set()
+    made: set[Companion] = set()
     while True:
         fresh = [node for node in creation_order([*roots, *updates.values()]) if node not in seen]
         if not fresh:
             return
         seen.update(fresh)
         for node in fresh:
+            if node not in anchors:
+                continue
             for companion in session.companions(node):
-                if companion.variable not in chosen and (training or companion.always):
+                # One update may hang on several nodes: a layer called twice on one tensor, once with ``training=True``.
+                if companion.variable not in chosen and companion not in made and (training or companion.always):
+                    made.add(companion)
                     updates[companion.variable] = _following(builder, companion, updates.get(companion.variable))
 
 

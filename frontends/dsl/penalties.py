@@ -23,6 +23,8 @@ def penalties(loss: Tensor) -> list[Tensor]:
     Those on a parameter that is not trainable do not count.
     """
     session = session_of(loss.builder)
+    if not session.has_penalties:
+        return []
     order = creation_order([loss.node])
     found: dict[Node, None] = {}
     for node in order:

@@ -13,6 +13,7 @@ import graphc.ops  # noqa: F401  (fills the op registry before the first node is
 from graphc.ir.builder import Builder
 from graphc.ir.node import Node
 from graphc.ir.state import State
+from graphc.ir.types import DType
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Session(Builder):
         self._names: dict[str, object] = {}
         self._holders: weakref.WeakValueDictionary[str, object] = weakref.WeakValueDictionary()
         self._streams = 0
+        self._scalars: weakref.WeakValueDictionary[tuple[type, float, DType], Node] = weakref.WeakValueDictionary()
         self._companions: weakref.WeakKeyDictionary[Node, list[Companion]] = weakref.WeakKeyDictionary()
         self._penalties: weakref.WeakKeyDictionary[Node, list[Callable[[Node], Node]]] = weakref.WeakKeyDictionary()
 
@@ -80,6 +82,19 @@ class Session(Builder):
         """Let the next model start its automatic names afresh."""
         self._names.clear()
 
+    # -- scalars ---------------------------------------------------------------------------------------------------
+
+    def known_scalar(self, value: float, element: DType) -> Node | None:
+        """The constant that :meth:`keep_scalar` was given for the same number, while it is alive."""
+        node = self._scalars.get((value.__class__, value, element))
+        if node is not None:
+            self.annotate(node)
+        return node
+
+    def keep_scalar(self, value: float, element: DType, node: Node) -> None:
+        """Remember ``node`` as the constant of a Python number that is not zero (zeros differ by their sign)."""
+        self._scalars[value.__class__, value, element] = node
+
     # -- randomness and companions ---------------------------------------------------------------------------------
 
     def next_stream(self, count: int = 1) -> int:
@@ -97,6 +112,10 @@ class Session(Builder):
         if companion not in known:
             known.append(companion)
 
+    def anchors(self) -> set[Node]:
+        """The nodes that have companions."""
+        return set(self._companions)
+
     def companions(self, node: Node) -> list[Companion]:
         """The updates that belong to ``node``."""
         return self._companions.get(node, [])
@@ -104,6 +123,11 @@ class Session(Builder):
     def add_penalty(self, anchor: Node, penalty: Callable[[Node], Node]) -> None:
         """Make losses that are minimized and depend on ``anchor`` contain the scalar ``penalty(anchor)``."""
         self._penalties.setdefault(anchor, []).append(penalty)
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether any node has one."""
+        return bool(self._penalties)
 
     def penalties(self, node: Node) -> list[Node]:
         """The penalties on ``node``; none on a state variable that is not trained."""

@@ -11,11 +11,10 @@ import numpy as np
 from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.literals import constant_node, is_scalar, scalar_node
 from graphc.frontends.dsl.methods import TensorMethods
-from graphc.frontends.dsl.session import current_session
+from graphc.frontends.dsl.session import current_session, session_of
 from graphc.ir.builder import Builder
 from graphc.ir.dim import Dim
 from graphc.ir.node import Node
-from graphc.ir.op import get_op
 from graphc.ir.state import State
 from graphc.ir.types import DType, bool_, promote
 from graphc.ir.types import dtype as dtype_of
@@ -326,6 +325,9 @@ def as_tensors(*values: Any) -> list[Tensor]:
 
 def promoted(*values: Any) -> list[Tensor]:
     """Operands as tensors of their common dtype, under the Array API's promotion."""
+    known = _known_pair(*values) if len(values) == 2 else None
+    if known is not None:
+        return list(known)
     tensors = as_tensors(*values)
     target = tensors[0].dtype
     for tensor in tensors[1:]:
@@ -337,10 +339,30 @@ def promoted(*values: Any) -> list[Tensor]:
     return [tensor if tensor.dtype is target else apply("cast", tensor, dtype=target) for tensor in tensors]
 
 
+def _known_pair(left: Any, right: Any) -> tuple[Tensor, Tensor] | None:
+    """Two tensors of one graph and one dtype as they are; a tensor beside a number that has stood beside such a tensor
+    before.  Most operands are that: it saves finding out the rest.
+    """
+    if left.__class__ is not Tensor:
+        if right.__class__ is not Tensor or left.__class__ not in (int, float):
+            return None
+        number = _known_number(left, right)
+        return None if number is None else (number, right)
+    if right.__class__ is Tensor:
+        return (left, right) if left.builder is right.builder and left.node.dtype is right.node.dtype else None
+    number = _known_number(right, left) if right.__class__ in (int, float) else None
+    return None if number is None else (left, number)
+
+
+def _known_number(value: float, beside: Tensor) -> Tensor | None:
+    node = session_of(beside.builder).known_scalar(value, beside.node.dtype)
+    return None if node is None else Tensor(node, beside.builder)
+
+
 def apply(op: str, *operands: Tensor, **attributes: Any) -> Tensor:
     """The op called ``op`` on tensors that have the dtypes it needs."""
-    builder = common_builder(operands)
-    return Tensor(builder.make(get_op(op), [operand.node for operand in operands], attributes), builder)
+    builder = operands[0].builder if len(operands) == 1 else common_builder(operands)
+    return Tensor(builder.make(op, [operand.node for operand in operands], attributes), builder)
 
 
 def binary(op: str, left: Any, right: Any) -> Tensor:
@@ -349,12 +371,12 @@ def binary(op: str, left: Any, right: Any) -> Tensor:
     Raises:
         GraphcValueError: E221 for an integer division by a constant zero.
     """
-    first, second = promoted(left, right)
+    first, second = _known_pair(left, right) or promoted(left, right)
     if op in ("floor_divide", "remainder") and second.dtype.is_integer and second.node.op.name == "constant":
         divisor = second.node.attrs["value"].array
         if divisor.size and not divisor.all():
             raise fail(GraphcValueError, "E221", "an integer division by a constant zero", None, first)
-    return apply(op, first, second)
+    return Tensor(first.builder.make(op, (first.node, second.node)), first.builder)
 
 
 def logical_or_bitwise(operation: str, *operands: Any) -> Tensor:

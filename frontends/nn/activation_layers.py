@@ -6,15 +6,15 @@ others have PyTorch's names and take no arguments but ``name``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from graphc.errors import GraphcValueError
 from graphc.frontends.dsl import activations as functions
 from graphc.frontends.dsl.elementwise import greater, minimum, relu, sigmoid, softplus, step, tanh, where
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, fail
-from graphc.frontends.nn import activations, regularizers
-from graphc.frontends.nn.layer import Layer, initializer_of
+from graphc.frontends.nn import activations
+from graphc.frontends.nn.layer import Layer
 from graphc.ir.dim import Dim
 from graphc.ir.types import bool_
 
@@ -36,6 +36,7 @@ class ReLU(Layer):
     """
 
     supports_masking = True
+    torch_names: ClassVar[Mapping[str, str | None]] = {"inplace": None}
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **options: Any
@@ -58,6 +59,7 @@ class LeakyReLU(Layer):
     """X where positive, else negative_slope x."""
 
     supports_masking = True
+    torch_names: ClassVar[Mapping[str, str | None]] = {"inplace": None}
 
     def __init__(self, negative_slope: float = 0.3, **options: Any) -> None:
         super().__init__(**options)
@@ -72,6 +74,7 @@ class ELU(Layer):
     """X where positive, else alpha (exp(x) - 1)."""
 
     supports_masking = True
+    torch_names: ClassVar[Mapping[str, str | None]] = {"inplace": None}
 
     def __init__(self, alpha: float = 1.0, **options: Any) -> None:
         super().__init__(**options)
@@ -86,33 +89,22 @@ class PReLU(Layer):
     """X where positive, else alpha x with a learned alpha for each element of a sample (He et al., 2015).
 
     Args:
-        alpha_initializer: of ``<name>/alpha``.
-        alpha_regularizer: a penalty on it.
-        alpha_constraint: None.
         shared_axes: axes, counted from 1, along which there is one alpha.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``alpha_…`` of ``<name>/alpha``.
     """
 
     supports_masking = True
+    default_initializers: ClassVar[Mapping[str, str]] = {"alpha": "zeros"}
 
-    def __init__(
-        self,
-        alpha_initializer: Any = "zeros",
-        alpha_regularizer: Any = None,
-        alpha_constraint: Any = None,
-        shared_axes: int | Sequence[int] | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(alpha_constraint=alpha_constraint, **options)
-        self.alpha_initializer = initializer_of(alpha_initializer)
-        self.alpha_regularizer = regularizers.get(alpha_regularizer)
+    def __init__(self, shared_axes: int | Sequence[int] | None = None, **options: Any) -> None:
+        super().__init__(**options)
         given = shared_axes if isinstance(shared_axes, (list, tuple)) else () if shared_axes is None else (shared_axes,)
         self.shared_axes = tuple(given)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """One alpha an element of a sample."""
         wanted = [1 if axis in self.shared_axes else dim for axis, dim in enumerate(shape[1:], start=1)]
-        self.alpha = self.add_weight("alpha", wanted, self.alpha_initializer, regularizer=self.alpha_regularizer)
+        self.alpha = self.add_weight("alpha", wanted, self.recipes["alpha"])
 
     def call(self, x: Tensor) -> Tensor:
         """The activation."""
@@ -123,6 +115,7 @@ class Softmax(Layer):
     """exp(x) / sum(exp(x)) along ``axis``; elements that ``mask`` leaves out get 0."""
 
     supports_masking = True
+    torch_names: ClassVar[Mapping[str, str | None]] = {"dim": "axis"}
 
     def __init__(self, axis: int | Sequence[int] = -1, **options: Any) -> None:
         super().__init__(**options)
@@ -143,11 +136,13 @@ class _Fixed(Layer):
     """An activation without arguments."""
 
     supports_masking = True
-    function: ClassVar[staticmethod[Any, Tensor]]
+    torch_names: ClassVar[Mapping[str, str | None]] = {"inplace": None}
+    function: ClassVar[staticmethod[..., Tensor]]
+    arguments: Mapping[str, Any] = {}
 
     def call(self, x: Tensor) -> Tensor:
         """The activation."""
-        return type(self).function(x)
+        return type(self).function(x, **self.arguments)
 
 
 class SELU(_Fixed):
@@ -157,9 +152,15 @@ class SELU(_Fixed):
 
 
 class GELU(_Fixed):
-    """X Φ(x), with the normal distribution's Φ."""
+    """X Φ(x), with the normal distribution's Φ; ``approximate`` (True or ``"tanh"``) takes its tanh form."""
 
     function = staticmethod(functions.gelu)
+
+    def __init__(self, approximate: bool | str = False, **options: Any) -> None:
+        super().__init__(**options)
+        if approximate not in (True, False, "tanh", "none"):
+            raise fail(GraphcValueError, "E213", f"approximate is True, False, 'tanh' or 'none', got {approximate!r}")
+        self.arguments = {"approximate": approximate in (True, "tanh")}
 
 
 class SiLU(_Fixed):
@@ -193,9 +194,14 @@ class Softsign(_Fixed):
 
 
 class LogSoftmax(_Fixed):
-    """log(softmax(x)) along the last axis."""
+    """log(softmax(x)) along ``axis``."""
 
     function = staticmethod(functions.log_softmax)
+    torch_names: ClassVar[Mapping[str, str | None]] = {"dim": "axis"}
+
+    def __init__(self, axis: int = -1, **options: Any) -> None:
+        super().__init__(**options)
+        self.arguments = {"axis": axis}
 
 
 class LogSigmoid(_Fixed):
@@ -226,6 +232,9 @@ class ReLU6(_Fixed):
     """X, kept between 0 and 6."""
 
     function = staticmethod(functions.relu6)
+
+
+Hardsigmoid, Hardswish, Hardtanh = HardSigmoid, HardSwish, HardTanh
 
 
 class Step(_Fixed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphc.errors import GraphcTypeError, GraphcValueError, nearest
+from graphc.errors import GraphcTypeError
 from graphc.frontends.dsl.activations import (
     elu,
     gelu,
@@ -21,6 +21,7 @@ from graphc.frontends.dsl.activations import (
     softsign,
 )
 from graphc.frontends.dsl.elementwise import exp, relu, sigmoid, softplus, step, tanh
+from graphc.frontends.dsl.lookup import by_name
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, fail
 
 Function = Callable[[Tensor], Tensor]
@@ -83,12 +84,7 @@ def get(identifier: Any) -> Function:
     if identifier is None:
         return linear
     if isinstance(identifier, str):
-        found = _BY_NAME.get(identifier)
-        if found is None:
-            close = nearest(identifier, _BY_NAME)
-            hint = f"did you mean {close}?" if close else f"one of {', '.join(_BY_NAME)}"
-            raise fail(GraphcValueError, "E213", f"unknown activation {identifier!r}", hint)
-        return found
+        return by_name(identifier, _BY_NAME, "activation")
     if not callable(identifier):
         raise fail(GraphcTypeError, "E213", f"an activation is a name or a function, got {identifier!r}")
     function: Function = identifier

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.activations import softmax
@@ -13,9 +13,9 @@ from graphc.frontends.dsl.linalg import matmul
 from graphc.frontends.dsl.movement import expand_dims, reshape, swapaxes, transpose
 from graphc.frontends.dsl.reductions import sum
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, fail
-from graphc.frontends.nn import regularizers
-from graphc.frontends.nn.layer import Layer, initializer_of
+from graphc.frontends.nn.layer import Layer
 from graphc.frontends.nn.masking import mask_of, with_mask
+from graphc.frontends.nn.recipes import KERNEL_AND_BIAS, KernelOptions
 from graphc.frontends.nn.regularization import checked_rate, dropout
 from graphc.ir.dim import Dim, product
 from graphc.ir.types import bool_, int64
@@ -147,23 +147,14 @@ class _Projection(Layer):
 
     def __init__(self, outputs: Sequence[int], bound: int, owner: MultiHeadAttention, name: str) -> None:
         super().__init__(name=f"{owner.name}/{name}", trainable=owner.trainable)
-        self.outputs, self.bound, self.owner_options = tuple(outputs), bound, owner.projection_options
+        self.outputs, self.bound = tuple(outputs), bound
+        self.recipes, self.use_bias = owner.recipes, owner.use_bias
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The kernel and the bias."""
-        options = self.owner_options
-        inputs = shape[len(shape) - self.bound :]
-        self.kernel = self.add_weight(
-            "kernel",
-            (*inputs, *self.outputs),
-            options["kernel_initializer"],
-            regularizer=options["kernel_regularizer"],
-        )
-        self.bias = (
-            self.add_weight("bias", self.outputs, options["bias_initializer"], regularizer=options["bias_regularizer"])
-            if options["use_bias"]
-            else None
-        )
+        sizes = (*shape[len(shape) - self.bound :], *self.outputs)
+        self.kernel = self.add_weight("kernel", sizes, self.recipes["kernel"])
+        self.bias = self.add_weight("bias", self.outputs, self.recipes["bias"]) if self.use_bias else None
 
     def call(self, x: Tensor) -> Tensor:
         """The product and the bias."""
@@ -187,15 +178,12 @@ class MultiHeadAttention(Layer):
         use_bias: False leaves the biases out.
         output_shape: of a result's features; those of the query for None.
         attention_axes: the axes over which attention goes; all between batch and features for None.
-        kernel_initializer: of the kernels.
-        bias_initializer: of the biases.
-        kernel_regularizer: a penalty on each kernel.
-        bias_regularizer: a penalty on each bias.
         seed: of the dropout, in place of the model's.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``kernel_…`` of the kernels, ``bias_…`` of the biases.
     """
 
     supports_masking = True
+    default_initializers = KERNEL_AND_BIAS
 
     def __init__(
         self,
@@ -206,12 +194,8 @@ class MultiHeadAttention(Layer):
         use_bias: bool = True,
         output_shape: int | Sequence[int] | None = None,
         attention_axes: int | Sequence[int] | None = None,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
         seed: int | None = None,
-        **options: Any,
+        **options: Unpack[KernelOptions],
     ) -> None:
         super().__init__(**options)
         self.num_heads = checked_size(num_heads, "num_heads", minimum=1)
@@ -220,13 +204,7 @@ class MultiHeadAttention(Layer):
         self.dropout, self.seed = checked_rate(dropout), seed
         self.output_shape = (output_shape,) if isinstance(output_shape, int) else output_shape
         self.attention_axes = (attention_axes,) if isinstance(attention_axes, int) else attention_axes
-        self.projection_options = {
-            "use_bias": use_bias,
-            "kernel_initializer": initializer_of(kernel_initializer),
-            "bias_initializer": initializer_of(bias_initializer),
-            "kernel_regularizer": regularizers.get(kernel_regularizer),
-            "bias_regularizer": regularizers.get(bias_regularizer),
-        }
+        self.use_bias = use_bias
 
     def build(self, shape: Any) -> None:
         """The four projections; their weights are made when they see what they project."""

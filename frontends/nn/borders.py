@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.axes import checked_size
-from graphc.frontends.dsl.convolution import Sizes, layout_name, sizes
+from graphc.frontends.dsl.convolution import Sizes, checked_format, sizes
 from graphc.frontends.dsl.movement import pad, repeat, slice_axis
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn.layer import Layer
+from graphc.frontends.nn.layer import Layer, check_spatial
 from graphc.frontends.nn.resizing import resized
 
 Borders = int | Sequence[int | Sequence[int]]
@@ -34,14 +34,11 @@ class _Spatial(Layer):
 
     def __init__(self, data_format: str | None, **options: Any) -> None:
         super().__init__(**options)
-        self.data_format = data_format or "channels_last"
-        layout_name(self.spatial, self.data_format)
+        self.data_format = checked_format(data_format)
 
     def first_axis(self, x: Tensor) -> int:
         """The first spatial axis."""
-        if x.ndim != self.spatial + 2:
-            message = f"{self.name} needs {self.spatial + 2} dimensions (with batch and channels), got shape {x.shape}"
-            raise fail(GraphcValueError, "E211", message, None, x)
+        check_spatial(self, x, self.spatial)
         return 1 if self.data_format == "channels_last" else 2
 
 

@@ -13,6 +13,16 @@ from graphc.errors import GraphcKeyError, GraphcOSError, GraphcValueError, neare
 if TYPE_CHECKING:
     from graphc.frontends.nn.training.network import Network
 
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+]
+
 Logs = dict[str, float]
 
 

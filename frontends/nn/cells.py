@@ -8,7 +8,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.elementwise import sigmoid, step
@@ -16,9 +17,9 @@ from graphc.frontends.dsl.linalg import matmul
 from graphc.frontends.dsl.movement import concat, slice_axis
 from graphc.frontends.dsl.tensor import Tensor, fail
 from graphc.frontends.nn import activations
-from graphc.frontends.nn.initializers import BlockConstant
-from graphc.frontends.nn.layer import initializer_of, last_dim
-from graphc.frontends.nn.recurrent_cells import Cell, GatedCell, LSTMCell, States
+from graphc.frontends.nn.layer import last_dim
+from graphc.frontends.nn.recipes import KERNEL_AND_BIAS
+from graphc.frontends.nn.recurrent_cells import Cell, GatedCell, LSTMCell, States, with_forget_bias
 from graphc.ir.dim import Dim
 
 
@@ -32,23 +33,25 @@ class PeepholeLSTMCell(LSTMCell):
         units: size of the output and of both parts of the state.
         diagonal: True for P of shape (3 · units), each unit reading its own cell; False for full matrices (units × 3 ·
             units).
-        peephole_initializer: of the peephole kernel.
-        options: as in :class:`LSTMCell`.
+        options: as in :class:`LSTMCell`; ``peephole_…`` of the peephole kernel, uniform where it is diagonal.
     """
 
-    def __init__(
-        self, units: int, *arguments: Any, diagonal: bool = True, peephole_initializer: Any = None, **options: Any
-    ) -> None:
+    default_initializers: ClassVar[Mapping[str, str]] = {
+        **LSTMCell.default_initializers,
+        "peephole": "glorot_uniform",
+    }
+
+    def __init__(self, units: int, *arguments: Any, diagonal: bool = True, **options: Any) -> None:
+        if diagonal:
+            options.setdefault("peephole_initializer", "uniform")
         super().__init__(units, *arguments, **options)
         self.diagonal = diagonal
-        default = "uniform" if diagonal else "glorot_uniform"
-        self.peephole_initializer = initializer_of(default if peephole_initializer is None else peephole_initializer)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The two kernels, the bias and the peepholes."""
         super().build(shape)
         sizes = (3 * self.units,) if self.diagonal else (self.units, 3 * self.units)
-        self.peephole_kernel = self.add_weight("peephole_kernel", sizes, self.peephole_initializer)
+        self.peephole_kernel = self.add_weight("peephole_kernel", sizes, self.recipes["peephole"])
 
     def _peephole(self, c: Tensor, position: int) -> Tensor:
         weights = self.gate(self.peephole_kernel, position)
@@ -56,9 +59,8 @@ class PeepholeLSTMCell(LSTMCell):
 
     def call(self, x: Tensor, states: States) -> tuple[Tensor, list[Tensor]]:
         """One step."""
-        x, h = self.dropped(x, states[0])
         c = states[1]
-        z = self.biased(matmul(x, self.kernel) + matmul(h, self.recurrent_kernel))
+        z = self.gate_sums(x, states[0])
         i = self.recurrent_activation(self.gate(z, 0) + self._peephole(c, 0))
         f = self.recurrent_activation(self.gate(z, 1) + self._peephole(c, 1))
         after = f * c + i * self.activation(self.gate(z, 2))
@@ -77,13 +79,12 @@ class ConcatLSTMCell(Cell):
         activation: of the candidate.
         recurrent_activation: of the gates.
         use_bias: False leaves the bias out.
-        kernel_initializer: of the kernel.
-        bias_initializer: of ``<name>/bias``.
         unit_forget_bias: True starts the forget gate's bias at 1.
-        options: as in :class:`Cell`.
+        options: as in :class:`Cell`; ``kernel_…`` of the kernel, ``bias_…`` of ``<name>/bias``.
     """
 
     state_names = ("h", "c")
+    default_initializers = KERNEL_AND_BIAS
 
     def __init__(
         self,
@@ -91,8 +92,6 @@ class ConcatLSTMCell(Cell):
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
         unit_forget_bias: bool = True,
         **options: Any,
     ) -> None:
@@ -100,16 +99,14 @@ class ConcatLSTMCell(Cell):
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializer_of(kernel_initializer)
-        self.bias_initializer = initializer_of(bias_initializer)
-        if unit_forget_bias and bias_initializer == "zeros":
-            self.bias_initializer = BlockConstant(values=(0.0, 1.0, 0.0, 0.0))
+        if unit_forget_bias:
+            self.recipes["bias"] = with_forget_bias(self.recipes["bias"], self.units)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The kernel and the bias."""
         width = 4 * self.units
-        self.kernel = self.add_weight("kernel", (last_dim(self, shape) + self.units, width), self.kernel_initializer)
-        self.bias = self.add_weight("bias", (width,), self.bias_initializer) if self.use_bias else None
+        self.kernel = self.add_weight("kernel", (last_dim(self, shape) + self.units, width), self.recipes["kernel"])
+        self.bias = self.add_weight("bias", (width,), self.recipes["bias"]) if self.use_bias else None
 
     def call(self, x: Tensor, states: States) -> tuple[Tensor, list[Tensor]]:
         """One step."""
@@ -156,15 +153,18 @@ class MinimalGRUCell(GatedCell):
 
     def call(self, x: Tensor, states: States) -> tuple[Tensor, list[Tensor]]:
         """One step."""
-        x, h = self.dropped(x, states[0])
-        from_input = self.biased(matmul(x, self.kernel))
-        from_state = matmul(h, self.gate(self.recurrent_kernel, 0, 2))
+        before = states[0]
+        inputs, state = self.masks(x)
+        from_input = self.biased(self.product(x, self.kernel, inputs))
+        from_state = self.product(before, self.gate(self.recurrent_kernel, 0, 2), state[:2])
         gates = self.recurrent_activation(self.gate(from_input, 0, 2) + from_state)
         z, r = self.gate(gates, 0), self.gate(gates, 1)
         inner = self.gate(self.recurrent_kernel, 2)
-        recurrent = matmul(r * h, inner) if self.reset == "state" else r * matmul(h, inner)
+        if self.reset == "state":
+            recurrent = self.product(r * before, inner, state[-1:])
+        else:
+            recurrent = r * self.product(before, inner, state[-1:])
         candidate = self.activation(self.gate(from_input, 2) + recurrent)
-        before = states[0]
         output = z * before + (1 - z) * candidate if self.keep == "state" else (1 - z) * before + z * candidate
         return output, [output]
 
@@ -206,10 +206,8 @@ class MemoryCell(GatedCell):
             super().build(shape)
             return
         width = self.gates * self.units
-        self.kernel = self.add_weight(
-            "kernel", (last_dim(self, shape), width), self.kernel_initializer, regularizer=self.kernel_regularizer
-        )
-        self.bias = self.add_weight("bias", self.bias_shape(), self.bias_initializer) if self.use_bias else None
+        self.kernel = self.add_weight("kernel", (last_dim(self, shape), width), self.recipes["kernel"])
+        self.bias = self.add_weight("bias", self.bias_shape(), self.recipes["bias"]) if self.use_bias else None
 
     def _opened(self, x: Tensor) -> Tensor:
         if self.hard:
@@ -218,9 +216,10 @@ class MemoryCell(GatedCell):
 
     def call(self, x: Tensor, states: States) -> tuple[Tensor, list[Tensor]]:
         """One step."""
-        x, c = self.dropped(x, states[0])
-        z = matmul(x, self.kernel)
-        z = self.biased(z + matmul(c, self.recurrent_kernel) if self.recurrent else z)
+        if self.recurrent:
+            z = self.gate_sums(x, states[0])
+        else:
+            z = self.biased(self.product(x, self.kernel, self.masks(x)[0]))
         keep, write = self._opened(self.gate(z, 0)), self._opened(self.gate(z, 1))
         output = keep * states[0] + write * self.activation(self.gate(z, 2))
         return output, [output]

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.axes import checked_size
 from graphc.frontends.dsl.convolution import (
     Padding,
     Sizes,
+    checked_format,
     convolution,
     convolution_transpose,
-    layout_name,
     sizes,
 )
 from graphc.frontends.dsl.movement import moveaxis, reshape
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn import activations, regularizers
-from graphc.frontends.nn.layer import Layer, initializer_of
+from graphc.frontends.nn import activations
+from graphc.frontends.nn.layer import Layer
+from graphc.frontends.nn.recipes import KERNEL_AND_BIAS, KernelOptions
 from graphc.ir.dim import Dim
 
 
@@ -26,6 +27,7 @@ class BaseConv(Layer):
     """What all convolutions share: a window, where it goes, a bias and an activation."""
 
     spatial: ClassVar[int]
+    default_initializers = KERNEL_AND_BIAS
 
     def __init__(
         self,
@@ -36,21 +38,16 @@ class BaseConv(Layer):
         dilation_rate: Sizes,
         activation: Any,
         use_bias: bool,
-        bias_initializer: Any,
-        bias_regularizer: Any,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.kernel_size = sizes(kernel_size, self.spatial, "kernel_size")
         self.strides = sizes(strides, self.spatial, "strides")
         self.padding = padding
-        self.data_format = data_format or "channels_last"
+        self.data_format = checked_format(data_format)
         self.dilation_rate = sizes(dilation_rate, self.spatial, "dilation_rate")
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.bias_initializer = initializer_of(bias_initializer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        layout_name(self.spatial, self.data_format)
 
     @property
     def channels_last(self) -> bool:
@@ -71,9 +68,7 @@ class BaseConv(Layer):
 
     def add_bias(self, filters: int) -> Tensor | None:
         """The bias of ``filters`` channels, where there is one."""
-        if not self.use_bias:
-            return None
-        return self.add_weight("bias", (filters,), self.bias_initializer, regularizer=self.bias_regularizer)
+        return self.add_weight("bias", (filters,), self.recipes["bias"]) if self.use_bias else None
 
     def laid_out(self, kernel: Tensor) -> Tensor:
         """The kernel as the convolution takes it: it is stored alike for both formats, as in Keras."""
@@ -113,30 +108,11 @@ class _Conv(BaseConv):
         groups: int = 1,
         activation: Any = None,
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        **options: Any,
+        **options: Unpack[KernelOptions],
     ) -> None:
-        super().__init__(
-            kernel_size,
-            strides,
-            padding,
-            data_format,
-            dilation_rate,
-            activation,
-            use_bias,
-            bias_initializer,
-            bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            **options,
-        )
+        super().__init__(kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, **options)
         self.filters = checked_size(filters, "filters", minimum=1, code="E218")
         self.groups = checked_size(groups, "groups", minimum=1, code="E218")
-        self.kernel_initializer = initializer_of(kernel_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The kernel for the channels of the input, and the bias."""
@@ -146,12 +122,8 @@ class _Conv(BaseConv):
                 f"{self.name}: {channels} channels and {self.filters} filters do not divide into {self.groups} groups"
             )
             raise fail(GraphcValueError, "E218", message)
-        self.kernel = self.add_weight(
-            "kernel",
-            (*self.kernel_size, channels // self.groups, self.filters),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-        )
+        sizes = (*self.kernel_size, channels // self.groups, self.filters)
+        self.kernel = self.add_weight("kernel", sizes, self.recipes["kernel"])
         self.bias = self.add_bias(self.filters)
 
     def call(self, x: Tensor) -> Tensor:
@@ -178,11 +150,8 @@ class Conv2D(_Conv):
         groups: into how many independent parts the channels fall.
         activation: a name, a function of tensors, or None.
         use_bias: False leaves the bias out.
-        kernel_initializer: of ``<name>/kernel`` (window × input channels of a group × filters).
-        bias_initializer: of ``<name>/bias`` (filters).
-        kernel_regularizer: a penalty on the kernel.
-        bias_regularizer: a penalty on the bias.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``kernel_…`` of ``<name>/kernel`` (window × input channels of a group × filters),
+            ``bias_…`` of ``<name>/bias`` (filters).
     """
 
     spatial = 2
@@ -208,26 +177,9 @@ class _ConvTranspose(BaseConv):
         dilation_rate: Sizes = 1,
         activation: Any = None,
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        **options: Any,
+        **options: Unpack[KernelOptions],
     ) -> None:
-        super().__init__(
-            kernel_size,
-            strides,
-            padding,
-            data_format,
-            dilation_rate,
-            activation,
-            use_bias,
-            bias_initializer,
-            bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            **options,
-        )
+        super().__init__(kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, **options)
         self.filters = checked_size(filters, "filters", minimum=1, code="E218")
         if padding not in ("valid", "same"):
             raise fail(GraphcValueError, "E218", f"padding is 'valid' or 'same', got {padding!r}")
@@ -237,17 +189,11 @@ class _ConvTranspose(BaseConv):
         self.output_padding = tuple(
             None if extra is None else checked_size(extra, "output_padding", code="E218") for extra in given
         )
-        self.kernel_initializer = initializer_of(kernel_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The kernel, that of the convolution which this one transposes, and the bias."""
-        self.kernel = self.add_weight(
-            "kernel",
-            (*self.kernel_size, self.filters, self.channels_of(shape)),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-        )
+        sizes = (*self.kernel_size, self.filters, self.channels_of(shape))
+        self.kernel = self.add_weight("kernel", sizes, self.recipes["kernel"])
         self.bias = self.add_bias(self.filters)
 
     def call(self, x: Tensor) -> Tensor:
@@ -302,11 +248,8 @@ class Conv2DTranspose(_ConvTranspose):
         dilation_rate: distance between the taps of a window.
         activation: a name, a function of tensors, or None.
         use_bias: False leaves the bias out.
-        kernel_initializer: of ``<name>/kernel`` (window × filters × input channels).
-        bias_initializer: of ``<name>/bias`` (filters).
-        kernel_regularizer: a penalty on the kernel.
-        bias_regularizer: a penalty on the bias.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``kernel_…`` of ``<name>/kernel`` (window × filters × input channels), ``bias_…``
+            of ``<name>/bias`` (filters).
     """
 
     spatial = 2

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
 from graphc.errors import GraphcTypeError, GraphcValueError
-from graphc.frontends.dsl.axes import checked_size
+from graphc.frontends.dsl.axes import checked_size, normalize_axis
+from graphc.frontends.dsl.convolution import checked_format
 from graphc.frontends.dsl.elementwise import not_equal, where
 from graphc.frontends.dsl.indexing import take
 from graphc.frontends.dsl.linalg import matmul
 from graphc.frontends.dsl.movement import broadcast_to, expand_dims, reshape, squeeze, transpose
 from graphc.frontends.dsl.reductions import any as any_of
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn import activations, regularizers
+from graphc.frontends.nn import activations
 from graphc.frontends.nn.initializers import Constant
-from graphc.frontends.nn.layer import Layer, initializer_of, last_dim
+from graphc.frontends.nn.layer import Layer, last_dim
+from graphc.frontends.nn.recipes import KERNEL_AND_BIAS, KernelOptions
 from graphc.ir.dim import Dim, product
 
 
@@ -28,49 +30,25 @@ class Dense(Layer):
         units: size of the result's last axis.
         activation: a name, a function of tensors, or None.
         use_bias: False leaves the bias out.
-        kernel_initializer: of ``<name>/kernel`` (inputs × units).
-        bias_initializer: of ``<name>/bias`` (units).
-        kernel_regularizer: a penalty on the kernel.
-        bias_regularizer: a penalty on the bias.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``kernel_…`` of ``<name>/kernel`` (inputs × units), ``bias_…`` of ``<name>/bias``
+            (units).
     """
 
     supports_masking = True
+    default_initializers = KERNEL_AND_BIAS
 
     def __init__(
-        self,
-        units: int,
-        activation: Any = None,
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        **options: Any,
+        self, units: int, activation: Any = None, use_bias: bool = True, **options: Unpack[KernelOptions]
     ) -> None:
-        super().__init__(activity_regularizer=activity_regularizer, **options)
+        super().__init__(**options)
         self.units = checked_size(units, "units", minimum=1)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializer_of(kernel_initializer)
-        self.bias_initializer = initializer_of(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The kernel for the last axis, and the bias."""
-        self.kernel = self.add_weight(
-            "kernel",
-            (last_dim(self, shape), self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-        )
-        self.bias = (
-            self.add_weight("bias", (self.units,), self.bias_initializer, regularizer=self.bias_regularizer)
-            if self.use_bias
-            else None
-        )
+        self.kernel = self.add_weight("kernel", (last_dim(self, shape), self.units), self.recipes["kernel"])
+        self.bias = self.add_weight("bias", (self.units,), self.recipes["bias"]) if self.use_bias else None
 
     def call(self, x: Tensor) -> Tensor:
         """The product, the bias, the activation."""
@@ -139,18 +117,26 @@ class Flatten(Layer):
 
     Args:
         data_format: ``channels_first`` puts the channels last before, so that both formats give one order.
+        start_dim: PyTorch's name of the first axis that is joined.
+        end_dim: PyTorch's name of the last.
         options: as in :class:`Layer`.
     """
 
-    def __init__(self, data_format: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, data_format: str | None = None, *, start_dim: int = 1, end_dim: int = -1, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.data_format = data_format or "channels_last"
+        self.data_format = checked_format(data_format)
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def call(self, x: Tensor) -> Tensor:
         """(batch, everything else)."""
+        if x.ndim == 1 and self.start_dim == 1:
+            return reshape(x, (x.shape[0], 1))
+        first, last = normalize_axis(self.start_dim, x.ndim, x), normalize_axis(self.end_dim, x.ndim, x)
         if self.data_format == "channels_first" and x.ndim > 2:
             x = transpose(x, (0, *range(2, x.ndim), 1))
-        return reshape(x, (x.shape[0], product(x.shape[1:])))
+        return reshape(x, (*x.shape[:first], product(x.shape[first : last + 1]), *x.shape[last + 1 :]))
 
 
 class Reshape(Layer):
@@ -223,49 +209,41 @@ class Embedding(Layer):
     Args:
         input_dim: number of rows; an index outside [0, input_dim) is an error of the call.
         output_dim: size of a row.
-        embeddings_initializer: of ``<name>/embeddings``.
-        embeddings_regularizer: a penalty on the table.
         mask_zero: True masks the steps with index 0 for the layers that follow.
         weights: the table's initial value, alone or in a list.
         input_length: accepted as in older Keras, not needed.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``embeddings_…`` of ``<name>/embeddings`` (input_dim × output_dim).
     """
+
+    default_initializers: ClassVar[Mapping[str, str]] = {"embeddings": "uniform"}
+    torch_names: ClassVar[Mapping[str, str | None]] = {"num_embeddings": "input_dim", "embedding_dim": "output_dim"}
 
     def __init__(
         self,
         input_dim: int,
         output_dim: int,
-        embeddings_initializer: Any = "uniform",
-        embeddings_regularizer: Any = None,
-        embeddings_constraint: Any = None,
         mask_zero: bool = False,
         weights: Any = None,
         input_length: int | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(embeddings_constraint=embeddings_constraint, **options)
-        self.input_dim = checked_size(input_dim, "input_dim", minimum=1)
-        self.output_dim = checked_size(output_dim, "output_dim", minimum=1)
         if weights is not None:
             table = np.asarray(weights[0] if isinstance(weights, (list, tuple)) else weights)
-            if table.shape != (self.input_dim, self.output_dim):
-                message = f"the table must have shape {(self.input_dim, self.output_dim)}, got {table.shape}"
+            if table.shape != (input_dim, output_dim):
+                message = f"the table must have shape {(input_dim, output_dim)}, got {table.shape}"
                 raise fail(GraphcValueError, "E211", message)
-            embeddings_initializer = Constant(value=table)
-        self.embeddings_initializer = initializer_of(embeddings_initializer)
-        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+            options["embeddings_initializer"] = Constant(value=table)
+        super().__init__(**options)
+        self.input_dim = checked_size(input_dim, "input_dim", minimum=1)
+        self.output_dim = checked_size(output_dim, "output_dim", minimum=1)
         self.mask_zero = mask_zero
         self.supports_masking = mask_zero
         self.input_length = input_length
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The table."""
-        self.embeddings = self.add_weight(
-            "embeddings",
-            (self.input_dim, self.output_dim),
-            self.embeddings_initializer,
-            regularizer=self.embeddings_regularizer,
-        )
+        sizes = (self.input_dim, self.output_dim)
+        self.embeddings = self.add_weight("embeddings", sizes, self.recipes["embeddings"])
 
     def call(self, x: Tensor) -> Tensor:
         """A row for each index, along a new last axis."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.creation import input as new_input
+from graphc.frontends.dsl.replay import Replay
 from graphc.frontends.dsl.session import current_session, session_of
 from graphc.frontends.dsl.tensor import Tensor, common_builder, fail
 from graphc.frontends.nn.layer import Layer
@@ -16,12 +17,11 @@ from graphc.frontends.nn.summary import Block
 from graphc.frontends.nn.training.data import Batch
 from graphc.frontends.nn.training.entries import BATCH
 from graphc.frontends.nn.training.network import Network
-from graphc.ir.attrs import AttrValue
 from graphc.ir.dim import Dim, Poly, substitute
 from graphc.ir.node import Node
 from graphc.ir.state import State
 from graphc.ir.traverse import creation_order
-from graphc.ir.types import TensorType, bool_
+from graphc.ir.types import bool_
 
 
 def Input(
@@ -195,76 +195,12 @@ class Model(Network):
         table: dict[Node, Node] = {old.node: new.node for old, new in zip(self._inputs, given, strict=True)}
         if training is not None:
             table[self._session.op("training")] = self._session.constant(training, bool_)
-        made = dict(zip(self._outputs, self._replayed(table, dims, training is not False), strict=True))
+        replay = Replay(self._session, table, dims, statistics=training is not False, redraw=True)
+        outputs = replay.run([tensor.node for tensor in self._outputs.values()])
+        made = dict(zip(self._outputs, self._tensors(outputs), strict=True))
         if isinstance(self._structure, Mapping):
             return made
         return list(made.values()) if isinstance(self._structure, (list, tuple)) else next(iter(made.values()))
-
-    def _replayed(self, table: dict[Node, Node], dims: Mapping[str, Dim], statistics: bool) -> list[Tensor]:
-        """The outputs with nodes and sizes replaced; the updates that layers make go along.
-
-        Args:
-            table: node → what takes its place.
-            dims: symbolic dimension → what takes its place.
-            statistics: False leaves out the updates that only training makes.
-        """
-        session = self._session
-        roots = [tensor.node for tensor in self._outputs.values()]
-        given = set(table)
-        pending, companions = list(roots), []
-        while pending:
-            fresh = [node for node in creation_order(pending) if node not in table]
-            pending = []
-            for node in fresh:
-                table[node] = self._remade(node, table, dims)
-                found = session.companions(node) if table[node] is not node and node not in given else []
-                for companion in found:
-                    # Without statistics, what only training updates stays as it is, but for random numbers.
-                    if statistics or companion.always or companion.variable.attrs["state"].role == "counter":
-                        companions.append((node, companion))
-                        pending.append(companion.value)
-        for node, companion in companions:
-            session.add_companion(
-                table[node],
-                companion.variable,
-                table[companion.value],
-                always=companion.always,
-                momentum=companion.momentum,
-            )
-        return [Tensor(table[root], session) for root in roots]
-
-    def _remade(self, node: Node, table: Mapping[Node, Node], dims: Mapping[str, Dim]) -> Node:
-        """``node`` over the operands that ``table`` gives; itself where they are the same."""
-        operands = [table[operand] for operand in node.inputs]
-        attrs = node.attrs
-        if node.op.name == "random_uniform":
-            # Another application draws other numbers.
-            attrs = attrs.replace(stream=self._session.next_stream())
-        elif all(new is old for new, old in zip(operands, node.inputs, strict=True)):
-            return node
-        elif node.op.name in ("select", "logical_not") and operands[0].op.name == "constant":
-            return self._decided(node, operands)
-        resized = {key: _resized(value, dims) for key, value in attrs.items()} if dims else attrs
-        with self._session.noted(self._session.note(node), "forward"):
-            return self._session.make(node.op, operands, resized)
-
-    def _decided(self, node: Node, operands: Sequence[Node]) -> Node:
-        """What ``training`` decides where it is known, so that the other branch is no part of the network."""
-        chosen = bool(operands[0].attrs["value"].scalar())
-        if node.op.name == "logical_not":
-            return self._session.constant(not chosen, bool_)
-        branch = operands[1] if chosen else operands[2]
-        both = self._session.make(node.op, operands, node.attrs)
-        return branch if branch.type is both.type else self._session.op("broadcast_to", branch, shape=both.shape)
-
-
-def _resized(value: AttrValue, dims: Mapping[str, Dim]) -> AttrValue:
-    """An attribute with its symbolic dimensions replaced."""
-    if isinstance(value, Poly):
-        return substitute(value, dims)
-    if isinstance(value, tuple):
-        return tuple(_resized(part, dims) for part in value)
-    return value.substitute(dims) if isinstance(value, TensorType) else value
 
 
 def _flat(tensors: Any) -> list[Any]:

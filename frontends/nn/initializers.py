@@ -14,8 +14,30 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graphc.errors import GraphcTypeError, GraphcValueError, nearest
-from graphc.ir.types import TensorType, bfloat16, from_carrier, round_to
+from graphc.errors import GraphcTypeError, GraphcValueError
+from graphc.frontends.dsl.lookup import by_name
+from graphc.frontends.dsl.tensor import fail
+from graphc.ir.types import DType, TensorType, bfloat16, from_carrier, round_to
+
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "get",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -36,6 +58,13 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     return shape[-2] * window, shape[-1] * window
 
 
+def _stored(values: Any, dtype: DType) -> Array:
+    """Values in boundary form."""
+    if dtype is bfloat16:
+        return from_carrier(round_to(np.asarray(values, dtype=np.float32), bfloat16), bfloat16)
+    return np.asarray(values, dtype=dtype.storage)
+
+
 @dataclass(frozen=True)
 class Initializer:
     """A way to fill a weight.
@@ -53,9 +82,7 @@ class Initializer:
     def __call__(self, type: TensorType, seed: int, name: str = "") -> Array:
         """The value of the variable ``name``, in boundary form."""
         values = self.draw(generator(seed if self.seed is None else self.seed, name), type.static_shape)
-        if type.dtype is bfloat16:
-            return from_carrier(round_to(np.asarray(values, dtype=np.float32), bfloat16), bfloat16)
-        return np.asarray(values, dtype=type.dtype.storage)
+        return _stored(values, type.dtype)
 
 
 @dataclass(frozen=True)
@@ -249,15 +276,18 @@ class Identity(Initializer):
 
 
 @dataclass(frozen=True)
-class BlockConstant(Initializer):
-    """Equal blocks along the last axis, each with one value: an LSTM's bias with its forget gate at 1."""
+class BlockOfOnes(Initializer):
+    """Ones from ``start`` to ``stop`` along the last axis, and what another initializer gives elsewhere."""
 
-    values: tuple[float, ...] = (0.0,)
+    rest: Any = "zeros"
+    start: int = 0
+    stop: int = 0
 
-    def draw(self, random: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        """The values, each repeated over its block."""
-        size = shape[-1] // len(self.values)
-        return np.broadcast_to(np.repeat(np.array(self.values), size), shape)
+    def __call__(self, type: TensorType, seed: int, name: str = "") -> Array:
+        """The value of the variable ``name``, in boundary form."""
+        values = np.array(bound(self.rest, name, type)(type, seed))
+        values[..., self.start : self.stop] = _stored(1.0, type.dtype)
+        return values
 
 
 _BY_NAME: dict[str, type[Initializer]] = {
@@ -288,18 +318,14 @@ def get(identifier: Any) -> Initializer | Callable[..., Any]:
     if isinstance(identifier, type) and issubclass(identifier, Initializer):
         return identifier()
     if isinstance(identifier, str):
-        found = _BY_NAME.get(identifier)
-        if found is None:
-            close = nearest(identifier, _BY_NAME)
-            hint = f"did you mean {close}?" if close else f"one of {', '.join(_BY_NAME)}"
-            raise GraphcValueError("E213", f"unknown initializer {identifier!r}", hint=hint)
-        return found()
+        return by_name(identifier, _BY_NAME, "initializer")()
     if isinstance(identifier, (int, float)):
         return Constant(value=identifier)
     if callable(identifier):
         function: Callable[..., Any] = identifier
         return function
-    raise GraphcTypeError("E213", f"an initializer is a name or an object of nn.initializers, got {identifier!r}")
+    message = f"an initializer is a name or an object of nn.initializers, got {identifier!r}"
+    raise fail(GraphcTypeError, "E213", message)
 
 
 @dataclass(frozen=True)

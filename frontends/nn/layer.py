@@ -6,20 +6,24 @@ import copy
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABCMeta
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
-from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError, nearest
+from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError, Location, nearest
 from graphc.frontends.dsl.creation import state
 from graphc.frontends.dsl.elementwise import where
 from graphc.frontends.dsl.penalties import add_penalty
 from graphc.frontends.dsl.reductions import element_count
 from graphc.frontends.dsl.session import current_session
 from graphc.frontends.dsl.tensor import Tensor, common_builder, fail, to_dtype
-from graphc.frontends.nn import initializers, regularizers
+from graphc.frontends.nn import regularizers
 from graphc.frontends.nn.masking import MaskedTensor, mask_of, with_mask
+from graphc.frontends.nn.recipes import Recipe, recipe_arguments, take_recipes
+from graphc.frontends.optim.projections import constrain
+from graphc.ir.builder import user_location
 from graphc.ir.dim import Dim
 from graphc.ir.state import State
 from graphc.ir.types import DType, float32
@@ -40,7 +44,36 @@ def argument_names(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
 
 
-class Layer:
+class _LayerType(ABCMeta):
+    """Makes layers whose errors say which layer it is."""
+
+    def __call__(cls, *arguments: Any, **options: Any) -> Any:
+        own: Mapping[str, str | None] = cls.torch_names  # type: ignore[attr-defined]
+        given: dict[str, Any] = {}
+        for name, value in options.items():
+            meant = own.get(name, name)
+            if meant is not None:
+                given[meant] = value
+        try:
+            return super().__call__(*arguments, **given)
+        except GraphcError as error:
+            raise _blamed(error, cls.__name__, None)  # noqa: B904  (it is the same error)
+
+
+def _blamed(error: GraphcError, name: str, made: Location | None) -> GraphcError:
+    """``error``, saying which layer it is about and where that was made; the innermost layer comes first."""
+    if "layer" in vars(error):
+        return error
+    vars(error)["layer"] = name
+    if name not in error.message:
+        error.message = f"{name}: {error.message}"
+    if made is not None and made != error.location:
+        error.message = f"{error.message}; {name} was made at {made}"
+    error.args = (error.code, error.message, error.location, error.hint)
+    return error
+
+
+class Layer(metaclass=_LayerType):
     """A function of tensors with weights.
 
     A subclass says in ``build`` which weights it has, for the shape of its first input, and in ``call`` what it
@@ -54,11 +87,18 @@ class Layer:
             its first input is seen.
         input_dim: short for ``input_shape=(input_dim,)``.
         activity_regularizer: a penalty on the output, a sample's share of it.
-        options: none: an error with the nearest name.
+        options: how the weights in ``default_initializers`` are made: ``kernel_initializer``, ``kernel_regularizer``,
+            ``kernel_constraint`` and so on.  Anything else is an error with the nearest name.
     """
 
     supports_masking: bool = False
     """Whether the mask of the input is that of the output."""
+
+    default_initializers: ClassVar[Mapping[str, str]] = {}
+    """Weight → its initializer where the arguments do not say one."""
+
+    torch_names: ClassVar[Mapping[str, str | None]] = {}
+    """PyTorch's names of arguments → the layer's own; None for what changes nothing here."""
 
     def __init__(
         self,
@@ -72,7 +112,9 @@ class Layer:
         **options: Any,
     ) -> None:
         session = current_session()
+        self.recipes = take_recipes(self.default_initializers, options)
         self._check_options(options)
+        self._made_at = user_location()
         if name is None:
             name = session.unique_name(self.default_name(), self)
         elif not isinstance(name, str) or not name or not name.isprintable():
@@ -96,18 +138,14 @@ class Layer:
         constructors = [
             vars(kind)["__init__"] for kind in cls.__mro__ if "__init__" in vars(kind) and kind is not object
         ]
-        return frozenset().union(*map(argument_names, constructors)) - {"self", "options", "arguments"}
+        names = frozenset().union(*map(argument_names, constructors)) - {"self", "options", "arguments"}
+        return names | recipe_arguments(cls.default_initializers) | frozenset(cls.torch_names)
 
     def _check_options(self, options: dict[str, Any]) -> None:
-        unknown = [
-            option for option, value in options.items() if not (option.endswith("_constraint") and value is None)
-        ]
-        if not unknown:
-            return
-        known = sorted(self.known_arguments())
-        close = nearest(unknown[0], known)
-        hint = f"did you mean {close}?" if close else None
-        raise fail(GraphcTypeError, "E213", f"{type(self).__name__} has no argument {unknown[0]!r}", hint)
+        for option in options:
+            close = nearest(option, sorted(self.known_arguments()))
+            hint = f"did you mean {close}?" if close else None
+            raise fail(GraphcTypeError, "E213", f"{type(self).__name__} has no argument {option!r}", hint)
 
     def default_name(self) -> str:
         """The name before it is numbered."""
@@ -186,27 +224,33 @@ class Layer:
         role: str = "parameter",
         trainable: bool = True,
         regularizer: Any = None,
+        constraint: Any = None,
     ) -> Tensor:
         """A weight called ``<layer>/<name>``.
 
         Args:
             name: within the layer.
             shape: static.
-            initializer: as in :func:`graphc.nn.initializers.get`.
+            initializer: as in :func:`graphc.nn.initializers.get`, or one of the layer's ``recipes``, which also says
+                what the last two arguments would.
             role: ``parameter``, ``statistic`` for what training only observes, or ``recurrent`` for what goes from call
                 to call.
             trainable: False for a weight that no optimizer changes.
             regularizer: a penalty that training adds to the loss.
+            constraint: where each step of an optimizer puts the weight back.
         """
         if any(not isinstance(dim, int) for dim in shape):
             raise fail(GraphcValueError, "E214", f"{self.name}: the weight {name!r} needs a static shape, got {shape}")
+        given = isinstance(initializer, Recipe)
+        recipe = initializer if given else Recipe.of(initializer, regularizer, constraint)
         wanted = trainable and self._trainable and role == "parameter"
-        weight = state(f"{self.name}/{name}", initializer, tuple(shape), self.dtype, role=role, trainable=wanted)
+        weight = state(f"{self.name}/{name}", recipe.initializer, tuple(shape), self.dtype, role=role, trainable=wanted)
         self._weights.append(weight)
-        penalty = regularizers.get(regularizer)
-        if penalty is not None:
-            self._penalties.append((weight, penalty))
-            add_penalty(weight, penalty)
+        if recipe.regularizer is not None:
+            self._penalties.append((weight, recipe.regularizer))
+            add_penalty(weight, recipe.regularizer)
+        if recipe.constraint is not None:
+            constrain(weight, recipe.constraint)
         return weight
 
     def fresh_copy(self) -> Layer:
@@ -267,6 +311,8 @@ class Layer:
                 self._build_once(x, tensors)
                 result = self.call(x, *arguments, **options)
                 return self._finished(result, x, mask)
+        except GraphcError as error:
+            raise _blamed(error, self.name, self._made_at)  # noqa: B904  (it is the same error)
         finally:
             _forced_training.reset(previous)
 
@@ -314,14 +360,6 @@ def call_arguments(layer: Layer) -> frozenset[str]:
     return argument_names(type(layer).call)
 
 
-def initializer_of(identifier: Any) -> initializers.Initializer | Callable[..., Any]:
-    """As :func:`graphc.nn.initializers.get`, with the user's line in the error."""
-    try:
-        return initializers.get(identifier)
-    except GraphcError as error:
-        raise current_session().locate(error) from None
-
-
 def last_dim(layer: Layer, shape: tuple[Dim, ...], minimum_rank: int = 2) -> int:
     """The static size of the last axis, for a kernel."""
     if len(shape) < minimum_rank:
@@ -333,6 +371,13 @@ def last_dim(layer: Layer, shape: tuple[Dim, ...], minimum_rank: int = 2) -> int
             GraphcValueError, "E214", f"{layer.name}: the last dimension must have a size, got the symbol {size}"
         )
     return size
+
+
+def check_spatial(layer: Layer, x: Tensor, spatial: int) -> None:
+    """Complain where ``x`` does not have the batch, the channels and so many spatial axes."""
+    if x.ndim != spatial + 2:
+        message = f"{layer.name} needs {spatial + 2} dimensions (with batch and channels), got shape {x.shape}"
+        raise fail(GraphcValueError, "E211", message, None, x)
 
 
 def training_of(x: Tensor) -> Tensor:

@@ -1,231 +1,208 @@
-"""Losses under their Keras names.
+"""Losses under their Keras names: as functions of (y_true, y_pred), and as objects that remember how they are meant.
 
-Each takes (y_true, y_pred) with the batch first and gives a scalar: the mean over the batch and all other axes but the
-one that a class distribution lies on.  ``reduction="sum"`` adds instead, ``"none"`` keeps one loss a sample.
+``nn.losses.SparseCategoricalCrossentropy(from_logits=True)`` is what ``compile`` takes in place of a name.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
-from graphc.errors import GraphcTypeError, GraphcValueError
-from graphc.frontends.dsl.activations import log_softmax, logsumexp
-from graphc.frontends.dsl.axes import normalize_axis
-from graphc.frontends.dsl.elementwise import (
-    abs,
-    astype,
-    clip,
-    log,
-    maximum,
-    relu,
-    softplus,
-    square,
-    stop_gradient,
-    where,
-)
-from graphc.frontends.dsl.indexing import take_along_axis
-from graphc.frontends.dsl.movement import expand_dims, squeeze
-from graphc.frontends.dsl.reductions import element_count, max, mean, sum
-from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
+from graphc.errors import GraphcTypeError
+from graphc.frontends.dsl.tensor import Tensor, fail
+from graphc.frontends.nn import loss_functions as functions
+from graphc.frontends.nn.layer import snake_case
+from graphc.frontends.nn.loss_functions import *  # noqa: F403
+from graphc.frontends.nn.masking import with_mask
 
-EPSILON = 1e-7
-"""Probabilities are kept this far from 0 and 1 before a logarithm is taken, as in Keras."""
-
-_REDUCTIONS = ("mean", "sum", "none")
-
-
-def _reduced(losses: Tensor, reduction: str) -> Tensor:
-    """From one loss an element to what was asked for."""
-    if reduction not in _REDUCTIONS:
-        raise fail(
-            GraphcValueError, "E213", f"reduction is one of {', '.join(_REDUCTIONS)}, got {reduction!r}", None, losses
-        )
-    if reduction == "none":
-        return losses
-    return sum(losses) if reduction == "sum" else mean(losses)
+__all__ = [  # noqa: PLE0604  (the starred list holds strings)
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "NegativeLogLikelihood",
+    "Poisson",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    *functions.__all__,
+]
 
 
-def _pair(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
-    """Both of the prediction's dtype, and of one shape but for a last axis of 1."""
-    common_builder((y_true, y_pred))
-    prediction = as_tensor(y_pred)
-    if not prediction.dtype.is_float:
-        raise fail(
-            GraphcTypeError, "E213", f"a prediction must be floating-point, got {prediction.dtype}", None, prediction
-        )
-    truth = astype(as_tensor(y_true, None, prediction.builder), prediction.dtype)
-    if truth.ndim == prediction.ndim - 1 and prediction.shape[-1] == 1:
-        prediction = squeeze(prediction, -1)
-    elif prediction.ndim == truth.ndim - 1 and truth.shape[-1] == 1:
-        truth = squeeze(truth, -1)
-    if truth.shape != prediction.shape:
-        # Broadcasting (batch,) with (batch, 1) to (batch, batch) would be a wrong answer.
-        message = f"the loss has targets of shape {truth.shape} and predictions of shape {prediction.shape}"
-        raise fail(GraphcValueError, "E211", message, None, truth, prediction)
-    return truth, prediction
+class Loss:
+    """A loss that is called with (y_true, y_pred).  A subclass defines ``call``, which gives one loss a sample.
 
-
-def _mean_last(values: Tensor) -> Tensor:
-    return mean(values, axis=-1) if values.ndim > 1 else values
-
-
-def mean_squared_error(y_true: Any, y_pred: Any, reduction: str = "mean") -> Tensor:
-    """mean((y_true - y_pred)²)."""
-    truth, prediction = _pair(y_true, y_pred)
-    return _reduced(_mean_last(square(prediction - truth)), reduction)
-
-
-def mean_absolute_error(y_true: Any, y_pred: Any, reduction: str = "mean") -> Tensor:
-    """mean(|y_true - y_pred|)."""
-    truth, prediction = _pair(y_true, y_pred)
-    return _reduced(_mean_last(abs(prediction - truth)), reduction)
-
-
-def huber(y_true: Any, y_pred: Any, delta: float = 1.0, reduction: str = "mean") -> Tensor:
-    """Half the square of an error up to ``delta``, then linear (Huber, 1964)."""
-    truth, prediction = _pair(y_true, y_pred)
-    error = prediction - truth
-    size = abs(error)
-    losses = where(size <= delta, 0.5 * square(error), delta * size - 0.5 * delta * delta)
-    return _reduced(_mean_last(losses), reduction)
-
-
-def _signs(truth: Tensor) -> Tensor:
-    """Targets of 0 and 1 as -1 and 1, others as they are: decided for the whole batch, as in Keras."""
-    binary = ((truth == 0) | (truth == 1)).all()
-    return stop_gradient(where(binary, 2.0 * truth - 1.0, truth))
-
-
-def hinge(y_true: Any, y_pred: Any, reduction: str = "mean") -> Tensor:
-    """mean(max(1 - y_true y_pred, 0)); targets are -1 and 1, or 0 and 1."""
-    truth, prediction = _pair(y_true, y_pred)
-    return _reduced(_mean_last(relu(1.0 - _signs(truth) * prediction)), reduction)
-
-
-def squared_hinge(y_true: Any, y_pred: Any, reduction: str = "mean") -> Tensor:
-    """mean(max(1 - y_true y_pred, 0)²); targets are -1 and 1, or 0 and 1."""
-    truth, prediction = _pair(y_true, y_pred)
-    return _reduced(_mean_last(square(relu(1.0 - _signs(truth) * prediction))), reduction)
-
-
-def categorical_hinge(y_true: Any, y_pred: Any, reduction: str = "mean") -> Tensor:
-    """max(1 + largest wrong score - right score, 0); targets are one-hot."""
-    truth, prediction = _pair(y_true, y_pred)
-    right = sum(truth * prediction, axis=-1)
-    wrong = max((1.0 - truth) * prediction, axis=-1)
-    return _reduced(relu(wrong - right + 1.0), reduction)
-
-
-def binary_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, reduction: str = "mean"
-) -> Tensor:
-    """-mean(y log p + (1 - y) log(1 - p)) of probabilities p, or of logits."""
-    truth, prediction = _pair(y_true, y_pred)
-    if label_smoothing:
-        truth = truth * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    if from_logits:
-        losses = softplus(prediction) - truth * prediction
-    else:
-        p = clip(prediction, EPSILON, 1.0 - EPSILON)
-        losses = -(truth * log(p) + (1.0 - truth) * log(1.0 - p))
-    return _reduced(_mean_last(losses), reduction)
-
-
-def _log_probabilities(prediction: Tensor, from_logits: bool, axis: int) -> Tensor:
-    if from_logits:
-        return log_softmax(prediction, axis)
-    total = prediction / sum(prediction, axis=axis, keepdims=True)
-    return log(clip(total, EPSILON, 1.0 - EPSILON))
-
-
-def categorical_crossentropy(
-    y_true: Any,
-    y_pred: Any,
-    from_logits: bool = False,
-    label_smoothing: float = 0.0,
-    axis: int = -1,
-    reduction: str = "mean",
-) -> Tensor:
-    """-sum(y log p) along ``axis``, of probabilities p (which are scaled to sum to 1) or of logits.
-
-    Targets are distributions.
+    Args:
+        reduction: ``"sum_over_batch_size"`` (the mean), ``"sum"``, ``"mean_with_sample_weight"`` or ``"none"``.
+        name: in logs; by default that of the class.
     """
-    truth, prediction = _pair(y_true, y_pred)
-    position = normalize_axis(axis, prediction.ndim, prediction)
-    if label_smoothing:
-        truth = truth * (1.0 - label_smoothing) + label_smoothing / element_count(truth, (position,))
-    return _reduced(-sum(truth * _log_probabilities(prediction, from_logits, position), axis=position), reduction)
+
+    integer_targets: ClassVar[bool] = False
+    """Whether the targets are numbers of classes."""
+
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None) -> None:
+        self.reduction = reduction
+        self.name = name or snake_case(type(self).__name__)
+
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+        """One loss a sample, or a step of it."""
+        raise fail(
+            GraphcTypeError, "E213", f"{type(self).__name__} does not say what it computes: define call(y_true, y_pred)"
+        )
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The losses, weighted and reduced; steps that the mask of ``y_pred`` leaves out do not count."""
+        return functions.reduced(self.call(y_true, y_pred), self.reduction, y_pred, sample_weight)
 
 
-def sparse_categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, axis: int = -1, reduction: str = "mean"
-) -> Tensor:
+class _FunctionLoss(Loss):
+    """A loss that a function computes, with some of its arguments fixed."""
+
+    function: ClassVar[Callable[..., Tensor]]
+
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str | None = None, **arguments: Any
+    ) -> None:
+        super().__init__(reduction, name)
+        self._arguments = arguments
+
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+        """One loss a sample, or a step of it."""
+        # The mask counts when the losses are reduced.
+        plain = with_mask(y_pred, None) if isinstance(y_pred, Tensor) else y_pred
+        return type(self).function(y_true, plain, reduction="none", **self._arguments)
+
+
+class MeanSquaredError(_FunctionLoss):
+    """mean((y_true - y_pred)²)."""
+
+    function = staticmethod(functions.mean_squared_error)
+
+
+class MeanAbsoluteError(_FunctionLoss):
+    """mean(|y_true - y_pred|)."""
+
+    function = staticmethod(functions.mean_absolute_error)
+
+
+class Huber(_FunctionLoss):
+    """Half the square of an error up to ``delta``, then linear (Huber, 1964)."""
+
+    function = staticmethod(functions.huber)
+
+    def __init__(
+        self, delta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str | None = None
+    ) -> None:
+        super().__init__(reduction, name, delta=delta)
+
+
+class Hinge(_FunctionLoss):
+    """mean(max(1 - y_true y_pred, 0)); targets are -1 and 1, or 0 and 1."""
+
+    function = staticmethod(functions.hinge)
+
+
+class SquaredHinge(_FunctionLoss):
+    """mean(max(1 - y_true y_pred, 0)²); targets are -1 and 1, or 0 and 1."""
+
+    function = staticmethod(functions.squared_hinge)
+
+
+class CategoricalHinge(_FunctionLoss):
+    """max(1 + largest wrong score - right score, 0); targets are one-hot."""
+
+    function = staticmethod(functions.categorical_hinge)
+
+
+class KLDivergence(_FunctionLoss):
+    """sum(y log(y / p)) along the last axis, of two distributions."""
+
+    function = staticmethod(functions.kl_divergence)
+
+
+class Poisson(_FunctionLoss):
+    """mean(p - y log p)."""
+
+    function = staticmethod(functions.poisson)
+
+
+class NegativeLogLikelihood(_FunctionLoss):
+    """-log p[y] for integer targets, of log-probabilities along the last axis."""
+
+    function = staticmethod(functions.negative_log_likelihood)
+    integer_targets = True
+
+
+class BinaryCrossentropy(_FunctionLoss):
+    """-mean(y log p + (1 - y) log(1 - p)) of probabilities p, or of logits.
+
+    Args:
+        from_logits: True for predictions before the sigmoid.
+        label_smoothing: share of a target that is drawn to 1/2.
+        reduction: see :class:`Loss`.
+        name: see :class:`Loss`.
+    """
+
+    function = staticmethod(functions.binary_crossentropy)
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        *,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(reduction, name, from_logits=from_logits, label_smoothing=label_smoothing)
+
+
+class CategoricalCrossentropy(_FunctionLoss):
+    """-sum(y log p) along ``axis``, of probabilities p or of logits; targets are distributions.
+
+    Args:
+        from_logits: True for predictions before the softmax.
+        label_smoothing: share of a target that is spread over all classes.
+        axis: of the classes.
+        reduction: see :class:`Loss`.
+        name: see :class:`Loss`.
+    """
+
+    function = staticmethod(functions.categorical_crossentropy)
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(reduction, name, from_logits=from_logits, label_smoothing=label_smoothing, axis=axis)
+
+
+class SparseCategoricalCrossentropy(_FunctionLoss):
     """-log p[y] for integer targets y, of probabilities p or of logits.
 
-    A target outside [0, classes) is an error of the call.
+    Args:
+        from_logits: True for predictions before the softmax.
+        axis: of the classes.
+        reduction: see :class:`Loss`.
+        name: see :class:`Loss`.
     """
-    common_builder((y_true, y_pred))
-    prediction = as_tensor(y_pred)
-    if not prediction.dtype.is_float:
-        raise fail(
-            GraphcTypeError, "E213", f"a prediction must be floating-point, got {prediction.dtype}", None, prediction
-        )
-    position = normalize_axis(axis, prediction.ndim, prediction)
-    target = as_tensor(y_true, None, prediction.builder)
-    if not target.dtype.is_integer:
-        hint = "cast it with .astype('int64'), or use categorical_crossentropy for one-hot targets"
-        raise fail(GraphcTypeError, "E213", f"sparse targets are integers, got {target.dtype}", hint, target)
-    if target.ndim == prediction.ndim and target.shape[position] == 1:
-        target = squeeze(target, position)
-    expected = (*prediction.shape[:position], *prediction.shape[position + 1 :])
-    if target.shape != expected:
-        message = (
-            f"targets of shape {target.shape} do not fit predictions of shape {prediction.shape}: expected {expected}"
-        )
-        raise fail(GraphcValueError, "E211", message, None, target, prediction)
-    chosen = expand_dims(target, position)
-    if from_logits:
-        picked = squeeze(take_along_axis(prediction, chosen, position), position)
-        return _reduced(logsumexp(prediction, axis=position) - picked, reduction)
-    picked = take_along_axis(_log_probabilities(prediction, False, position), chosen, position)
-    return _reduced(-squeeze(picked, position), reduction)
 
+    function = staticmethod(functions.sparse_categorical_crossentropy)
+    integer_targets = True
 
-def kl_divergence(y_true: Any, y_pred: Any, reduction: str = "mean") -> Tensor:
-    """sum(y log(y / p)) along the last axis, of two distributions."""
-    truth, prediction = _pair(y_true, y_pred)
-    y, p = clip(truth, EPSILON, 1.0), clip(prediction, EPSILON, 1.0)
-    return _reduced(sum(y * log(y / p), axis=-1), reduction)
-
-
-def poisson(y_true: Any, y_pred: Any, reduction: str = "mean") -> Tensor:
-    """mean(p - y log p): the negative log-likelihood of a Poisson distribution, up to a constant."""
-    truth, prediction = _pair(y_true, y_pred)
-    return _reduced(_mean_last(prediction - truth * log(maximum(prediction, EPSILON))), reduction)
-
-
-def negative_log_likelihood(y_true: Any, log_probabilities: Any, reduction: str = "mean") -> Tensor:
-    """-log p[y] for integer targets, of log-probabilities along the last axis (PyTorch's ``nll_loss``)."""
-    scores = as_tensor(log_probabilities)
-    picked = take_along_axis(scores, expand_dims(as_tensor(y_true), -1), -1)
-    return _reduced(-squeeze(picked, -1), reduction)
-
-
-def softmax_cross_entropy_with_logits(labels: Any, logits: Any, axis: int = -1) -> Tensor:
-    """-sum(y log softmax(logits)) along ``axis``, one a sample (TensorFlow's name and result)."""
-    return categorical_crossentropy(labels, logits, from_logits=True, axis=axis, reduction="none")
-
-
-def sparse_softmax_cross_entropy_with_logits(labels: Any, logits: Any) -> Tensor:
-    """-log softmax(logits)[y] for integer labels, one a sample (TensorFlow's name and result)."""
-    return sparse_categorical_crossentropy(labels, logits, from_logits=True, reduction="none")
-
-
-def sigmoid_cross_entropy_with_logits(labels: Any, logits: Any) -> Tensor:
-    """The binary cross-entropy of logits, one an element (TensorFlow's name and result)."""
-    truth, prediction = _pair(labels, logits)
-    return softplus(prediction) - truth * prediction
-
-
-mse, mae, kld, nll = mean_squared_error, mean_absolute_error, kl_divergence, negative_log_likelihood
-bce = binary_crossentropy
+    def __init__(
+        self,
+        from_logits: bool = False,
+        *,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(reduction, name, from_logits=from_logits, axis=axis)

@@ -1,83 +1,143 @@
-"""Metrics under their Keras names: scalars that say how good predictions are; they have no derivative."""
+"""Metrics under their Keras names: as functions of (y_true, y_pred), and as objects that remember their options."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
-from graphc.errors import GraphcValueError
-from graphc.frontends.dsl.elementwise import sqrt
-from graphc.frontends.dsl.indexing import take_along_axis
-from graphc.frontends.dsl.movement import expand_dims, squeeze
-from graphc.frontends.dsl.reductions import argmax, mean, sum
-from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
-from graphc.frontends.nn.losses import mean_squared_error
+from graphc.errors import GraphcTypeError
+from graphc.frontends.dsl.tensor import Tensor, fail
+from graphc.frontends.nn import loss_functions
+from graphc.frontends.nn import metric_functions as functions
+from graphc.frontends.nn.layer import snake_case
+from graphc.frontends.nn.metric_functions import *  # noqa: F403
+
+__all__ = [  # noqa: PLE0604  (the starred list holds strings)
+    "Accuracy",
+    "BinaryAccuracy",
+    "BinaryCrossentropy",
+    "CategoricalAccuracy",
+    "CategoricalCrossentropy",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Metric",
+    "RootMeanSquaredError",
+    "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+    *functions.__all__,
+]
 
 
-def _share(hits: Tensor) -> Tensor:
-    return mean(hits.astype("float32"))
+class Metric:
+    """A metric that is called with (y_true, y_pred) and gives a scalar.
+
+    Args:
+        name: in logs; by default that of the class.
+        arguments: of the function that computes it.
+    """
+
+    function: ClassVar[Callable[..., Tensor] | None] = None
+
+    def __init__(self, name: str | None = None, **arguments: Any) -> None:
+        self.name = name or snake_case(type(self).__name__)
+        self._arguments = arguments
+
+    def __call__(self, y_true: Any, y_pred: Any, **options: Any) -> Tensor:
+        """The metric's value; ``reduction="none"`` gives one a sample."""
+        function = type(self).function
+        if function is None:
+            message = f"{type(self).__name__} does not say what it computes: define __call__(y_true, y_pred)"
+            raise fail(GraphcTypeError, "E213", message)
+        return function(y_true, y_pred, **self._arguments, **options)
 
 
-def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Tensor:
-    """The share of predictions on the target's side of ``threshold``; targets are 0 and 1."""
-    common_builder((y_true, y_pred))
-    prediction = as_tensor(y_pred)
-    truth = as_tensor(y_true).astype(prediction.dtype)
-    if truth.ndim == prediction.ndim - 1 and prediction.shape[-1] == 1:
-        prediction = squeeze(prediction, -1)
-    if truth.shape != prediction.shape:
-        message = f"targets of shape {truth.shape} do not fit predictions of shape {prediction.shape}"
-        raise fail(GraphcValueError, "E211", message, None, truth, prediction)
-    return _share((prediction > threshold) == (truth > 0.5))
+class Accuracy(Metric):
+    """The accuracy that fits the shapes of targets and predictions."""
+
+    function = staticmethod(functions.accuracy)
 
 
-def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
+class BinaryAccuracy(Metric):
+    """The share of predictions on the target's side of ``threshold``."""
+
+    function = staticmethod(functions.binary_accuracy)
+
+    def __init__(self, name: str | None = None, threshold: float = 0.5) -> None:
+        super().__init__(name, threshold=threshold)
+
+
+class CategoricalAccuracy(Metric):
     """The share of samples whose largest score stands where the one-hot target is largest."""
-    common_builder((y_true, y_pred))
-    return _share(argmax(y_true, axis=-1) == argmax(y_pred, axis=-1))
+
+    function = staticmethod(functions.categorical_accuracy)
 
 
-def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
+class SparseCategoricalAccuracy(Metric):
     """The share of samples whose largest score stands at the integer target."""
-    common_builder((y_true, y_pred))
-    prediction = as_tensor(y_pred)
-    target = as_tensor(y_true)
-    if target.ndim == prediction.ndim and target.shape[-1] == 1:
-        target = squeeze(target, -1)
-    if target.shape != prediction.shape[:-1]:
-        message = f"targets of shape {target.shape} do not fit predictions of shape {prediction.shape}"
-        raise fail(GraphcValueError, "E211", message, None, target, prediction)
-    return _share(target.astype("int64") == argmax(prediction, axis=-1))
+
+    function = staticmethod(functions.sparse_categorical_accuracy)
 
 
-def accuracy(y_true: Any, y_pred: Any) -> Tensor:
-    """The accuracy that fits the shapes: sparse for targets without classes, categorical, or binary for one score."""
-    truth, prediction = as_tensor(y_true), as_tensor(y_pred)
-    if prediction.ndim < 2 or prediction.shape[-1] == 1:
-        return binary_accuracy(truth, prediction)
-    if truth.ndim == prediction.ndim and truth.shape[-1] != 1:
-        return categorical_accuracy(truth, prediction)
-    return sparse_categorical_accuracy(truth, prediction)
+class TopKCategoricalAccuracy(Metric):
+    """The share of samples for which fewer than ``k`` scores are larger than that of the one-hot target."""
+
+    function = staticmethod(functions.top_k_categorical_accuracy)
+
+    def __init__(self, k: int = 5, name: str | None = None) -> None:
+        super().__init__(name, k=k)
 
 
-def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
+class SparseTopKCategoricalAccuracy(Metric):
     """The share of samples for which fewer than ``k`` scores are larger than that at the integer target."""
-    common_builder((y_true, y_pred))
-    prediction, target = as_tensor(y_pred), as_tensor(y_true)
-    if target.ndim == prediction.ndim and target.shape[-1] == 1:
-        target = squeeze(target, -1)
-    if target.shape != prediction.shape[:-1]:
-        message = f"targets of shape {target.shape} do not fit predictions of shape {prediction.shape}"
-        raise fail(GraphcValueError, "E211", message, None, target, prediction)
-    score = take_along_axis(prediction, expand_dims(target.astype("int64"), -1), -1)
-    return _share(sum((prediction > score).astype("int64"), axis=-1) < k)
+
+    function = staticmethod(functions.sparse_top_k_categorical_accuracy)
+
+    def __init__(self, k: int = 5, name: str | None = None) -> None:
+        super().__init__(name, k=k)
 
 
-def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
-    """As :func:`sparse_top_k_categorical_accuracy`, for one-hot targets."""
-    common_builder((y_true, y_pred))
-    return sparse_top_k_categorical_accuracy(argmax(y_true, axis=-1), y_pred, k)
+class MeanSquaredError(Metric):
+    """mean((y_true - y_pred)²)."""
+
+    function = staticmethod(loss_functions.mean_squared_error)
 
 
-def root_mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
+class MeanAbsoluteError(Metric):
+    """mean(|y_true - y_pred|)."""
+
+    function = staticmethod(loss_functions.mean_absolute_error)
+
+
+class RootMeanSquaredError(Metric):
     """The root of the mean squared error; over several batches, the mean of the batches' roots."""
-    return sqrt(mean_squared_error(y_true, y_pred))
+
+    function = staticmethod(functions.root_mean_squared_error)
+
+
+class BinaryCrossentropy(Metric):
+    """-mean(y log p + (1 - y) log(1 - p)) of probabilities p, or of logits."""
+
+    function = staticmethod(loss_functions.binary_crossentropy)
+
+    def __init__(self, name: str | None = None, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
+        super().__init__(name, from_logits=from_logits, label_smoothing=label_smoothing)
+
+
+class CategoricalCrossentropy(Metric):
+    """-sum(y log p) along the last axis, of probabilities p or of logits; targets are distributions."""
+
+    function = staticmethod(loss_functions.categorical_crossentropy)
+
+    def __init__(self, name: str | None = None, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
+        super().__init__(name, from_logits=from_logits, label_smoothing=label_smoothing)
+
+
+class SparseCategoricalCrossentropy(Metric):
+    """-log p[y] for integer targets y, of probabilities p or of logits."""
+
+    function = staticmethod(loss_functions.sparse_categorical_crossentropy)
+
+    def __init__(self, name: str | None = None, from_logits: bool = False) -> None:
+        super().__init__(name, from_logits=from_logits)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Unpack
 
 from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.axes import checked_size, normalize_axis
@@ -12,9 +12,9 @@ from graphc.frontends.dsl.movement import broadcast_to, reshape
 from graphc.frontends.dsl.reductions import element_count, mean, sum
 from graphc.frontends.dsl.session import session_of
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn import regularizers
-from graphc.frontends.nn.layer import Layer, forced_training, initializer_of, while_training
+from graphc.frontends.nn.layer import Layer, forced_training, while_training
 from graphc.frontends.nn.masking import checked_mask
+from graphc.frontends.nn.recipes import ScaleOptions, StatisticsOptions
 from graphc.ir.dim import Dim
 from graphc.ir.types import float32
 
@@ -44,34 +44,21 @@ class _Scaled(Layer):
     """What normalizations share: an optional scale (gamma) and shift (beta)."""
 
     supports_masking = True
+    default_initializers: ClassVar[Mapping[str, str]] = {"beta": "zeros", "gamma": "ones"}
 
-    def __init__(
-        self,
-        epsilon: float,
-        center: bool,
-        scale: bool,
-        beta_initializer: Any,
-        gamma_initializer: Any,
-        beta_regularizer: Any,
-        gamma_regularizer: Any,
-        **options: Any,
-    ) -> None:
+    def __init__(self, epsilon: float, center: bool, scale: bool, **options: Any) -> None:
         super().__init__(**options)
         self.epsilon = float(epsilon)
         self.center, self.scale = center, scale
-        self.beta_initializer = initializer_of(beta_initializer)
-        self.gamma_initializer = initializer_of(gamma_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
         self.gamma: Tensor | None = None
         self.beta: Tensor | None = None
 
     def add_scale(self, shape: Sequence[int]) -> None:
         """Make gamma and beta."""
         if self.scale:
-            self.gamma = self.add_weight("gamma", shape, self.gamma_initializer, regularizer=self.gamma_regularizer)
+            self.gamma = self.add_weight("gamma", shape, self.recipes["gamma"])
         if self.center:
-            self.beta = self.add_weight("beta", shape, self.beta_initializer, regularizer=self.beta_regularizer)
+            self.beta = self.add_weight("beta", shape, self.recipes["beta"])
 
     def scaled(self, x: Tensor, shape: Sequence[int]) -> Tensor:
         """``x`` times gamma plus beta, both reshaped to ``shape``."""
@@ -93,16 +80,16 @@ class BatchNormalization(_Scaled):
         epsilon: added to the variance.
         center: False leaves beta out.
         scale: False leaves gamma out.
-        beta_initializer: of ``<name>/beta``.
-        gamma_initializer: of ``<name>/gamma``.
-        moving_mean_initializer: of the moving mean.
-        moving_variance_initializer: of the moving variance.
-        beta_regularizer: a penalty on beta.
-        gamma_regularizer: a penalty on gamma.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``beta_…`` of ``<name>/beta``, ``gamma_…`` of ``<name>/gamma``,
+            ``moving_mean_initializer`` and ``moving_variance_initializer`` of the moving statistics.
     """
 
     batch_statistics = True
+    default_initializers: ClassVar[Mapping[str, str]] = {
+        **_Scaled.default_initializers,
+        "moving_mean": "zeros",
+        "moving_variance": "ones",
+    }
 
     def __init__(
         self,
@@ -111,41 +98,21 @@ class BatchNormalization(_Scaled):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        moving_mean_initializer: Any = "zeros",
-        moving_variance_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        **options: Any,
+        **options: Unpack[StatisticsOptions],
     ) -> None:
-        super().__init__(
-            epsilon,
-            center,
-            scale,
-            beta_initializer,
-            gamma_initializer,
-            beta_regularizer,
-            gamma_regularizer,
-            **options,
-        )
+        super().__init__(epsilon, center, scale, **options)
         self.axis = axis
         if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0.0 <= momentum <= 1.0:
             raise fail(GraphcValueError, "E213", f"momentum lies between 0 and 1, got {momentum!r}")
         self.momentum = float(momentum)
-        self.moving_mean_initializer = initializer_of(moving_mean_initializer)
-        self.moving_variance_initializer = initializer_of(moving_variance_initializer)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """Scale, shift, and the moving statistics."""
         channels = _static(self, shape, [normalize_axis(self.axis, len(shape))])
         self.add_scale(channels)
-        self.moving_mean = self.add_weight(
-            "moving_mean", channels, self.moving_mean_initializer, role="statistic", trainable=False
-        )
-        self.moving_variance = self.add_weight(
-            "moving_variance", channels, self.moving_variance_initializer, role="statistic", trainable=False
-        )
+        mean, variance = self.recipes["moving_mean"], self.recipes["moving_variance"]
+        self.moving_mean = self.add_weight("moving_mean", channels, mean, role="statistic", trainable=False)
+        self.moving_variance = self.add_weight("moving_variance", channels, variance, role="statistic", trainable=False)
 
     def running_variance(self, variance: Tensor, count: Tensor | int) -> Tensor:
         """What is blended into the moving variance, from the variance of ``count`` elements: itself."""
@@ -162,13 +129,11 @@ class BatchNormalization(_Scaled):
             return self._normalized(wide, moving_mean, moving_variance, shape).astype(x.dtype)
         batch_mean, batch_variance = self._moments(wide, axis, None if mask is None else checked_mask(mask, x))
 
-        def trained() -> Tensor:
-            return self._normalized(wide, batch_mean, batch_variance, shape)
-
-        def observed() -> Tensor:
-            return self._normalized(wide, moving_mean, moving_variance, shape)
-
-        result = while_training(wide, trained, observed)
+        result = while_training(
+            wide,
+            lambda: self._normalized(wide, batch_mean, batch_variance, shape),
+            lambda: self._normalized(wide, moving_mean, moving_variance, shape),
+        )
         if forced_training() is not False:
             count = element_count(wide, tuple(place for place in range(x.ndim) if place != axis))
             self._blend(result, self.moving_mean, batch_mean)
@@ -203,11 +168,7 @@ class LayerNormalization(_Scaled):
         epsilon: added to the variance.
         center: False leaves beta out.
         scale: False leaves gamma out.
-        beta_initializer: of ``<name>/beta``.
-        gamma_initializer: of ``<name>/gamma``.
-        beta_regularizer: a penalty on beta.
-        gamma_regularizer: a penalty on gamma.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``beta_…`` of ``<name>/beta``, ``gamma_…`` of ``<name>/gamma``.
     """
 
     def __init__(
@@ -216,22 +177,9 @@ class LayerNormalization(_Scaled):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        **options: Any,
+        **options: Unpack[ScaleOptions],
     ) -> None:
-        super().__init__(
-            epsilon,
-            center,
-            scale,
-            beta_initializer,
-            gamma_initializer,
-            beta_regularizer,
-            gamma_regularizer,
-            **options,
-        )
+        super().__init__(epsilon, center, scale, **options)
         self.axis = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
 
     def axes_of(self, rank: int) -> tuple[int, ...]:
@@ -282,11 +230,7 @@ class GroupNormalization(_Scaled):
         epsilon: added to the variance.
         center: False leaves beta out.
         scale: False leaves gamma out.
-        beta_initializer: of ``<name>/beta``.
-        gamma_initializer: of ``<name>/gamma``.
-        beta_regularizer: a penalty on beta.
-        gamma_regularizer: a penalty on gamma.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``beta_…`` of ``<name>/beta``, ``gamma_…`` of ``<name>/gamma``.
     """
 
     def __init__(
@@ -296,22 +240,9 @@ class GroupNormalization(_Scaled):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        beta_initializer: Any = "zeros",
-        gamma_initializer: Any = "ones",
-        beta_regularizer: Any = None,
-        gamma_regularizer: Any = None,
-        **options: Any,
+        **options: Unpack[ScaleOptions],
     ) -> None:
-        super().__init__(
-            epsilon,
-            center,
-            scale,
-            beta_initializer,
-            gamma_initializer,
-            beta_regularizer,
-            gamma_regularizer,
-            **options,
-        )
+        super().__init__(epsilon, center, scale, **options)
         self.groups = groups if groups == -1 else checked_size(groups, "groups", minimum=1, code="E218")
         self.axis = axis
 

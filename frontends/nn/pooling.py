@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.convolution import (
     Padding,
     Sizes,
     average_pool,
+    checked_format,
     global_average_pool,
     global_max_pool,
-    layout_name,
     max_pool,
     sizes,
 )
 from graphc.frontends.dsl.elementwise import astype, where
 from graphc.frontends.dsl.movement import expand_dims
 from graphc.frontends.dsl.reductions import sum
-from graphc.frontends.dsl.tensor import Tensor, as_tensor, fail
-from graphc.frontends.nn.layer import Layer
+from graphc.frontends.dsl.tensor import Tensor, as_tensor
+from graphc.frontends.nn.layer import Layer, check_spatial
 from graphc.frontends.nn.masking import checked_mask
 
 
@@ -49,20 +48,13 @@ class _Pool(Layer):
         self.pool_size = sizes(pool_size, self.spatial, "pool_size")
         self.strides = None if strides is None else sizes(strides, self.spatial, "strides")
         self.padding = padding
-        self.data_format = data_format or "channels_last"
-        layout_name(self.spatial, self.data_format)
+        self.data_format = checked_format(data_format)
 
     def call(self, x: Tensor) -> Tensor:
         """The windows' largest elements or means."""
-        _check_rank(self, x, self.spatial)
+        check_spatial(self, x, self.spatial)
         pool = average_pool if self.average else max_pool
         return pool(x, self.pool_size, self.strides, self.padding, data_format=self.data_format)
-
-
-def _check_rank(layer: Layer, x: Tensor, spatial: int) -> None:
-    if x.ndim != spatial + 2:
-        message = f"{layer.name} needs {spatial + 2} dimensions (with batch and channels), got shape {x.shape}"
-        raise fail(GraphcValueError, "E211", message, None, x)
 
 
 class MaxPooling1D(_Pool):
@@ -115,13 +107,12 @@ class _GlobalPool(Layer):
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self.data_format = data_format or "channels_last"
+        self.data_format = checked_format(data_format)
         self.keepdims = keepdims
-        layout_name(self.spatial, self.data_format)
 
     def call(self, x: Tensor) -> Tensor:
         """The largest element or the mean."""
-        _check_rank(self, x, self.spatial)
+        check_spatial(self, x, self.spatial)
         pool = global_average_pool if self.average else global_max_pool
         return pool(x, self.data_format, self.keepdims)
 
@@ -153,7 +144,7 @@ class GlobalAveragePooling1D(_GlobalPool):
         """The mean."""
         if mask is None:
             return super().call(x)
-        _check_rank(self, x, 1)
+        check_spatial(self, x, 1)
         axis = 1 if self.data_format == "channels_last" else 2
         steps = as_tensor(mask, None, x.builder) if axis == 2 else checked_mask(mask, x)
         kept = astype(expand_dims(steps, 2 if axis == 1 else 1), "bool")

@@ -6,20 +6,28 @@ z, r, h.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Unpack
 
 from graphc.frontends.dsl.axes import checked_size
 from graphc.frontends.dsl.linalg import matmul
-from graphc.frontends.dsl.movement import slice_axis
+from graphc.frontends.dsl.movement import concat, slice_axis
 from graphc.frontends.dsl.tensor import Tensor
-from graphc.frontends.nn import activations, regularizers
-from graphc.frontends.nn.initializers import BlockConstant
-from graphc.frontends.nn.layer import Layer, initializer_of, last_dim
+from graphc.frontends.nn import activations
+from graphc.frontends.nn.initializers import BlockOfOnes
+from graphc.frontends.nn.layer import Layer, forced_training, last_dim, while_training
+from graphc.frontends.nn.recipes import Recipe, RecurrentOptions
 from graphc.frontends.nn.regularization import checked_rate, dropout_mask
 from graphc.ir.dim import Dim
 
 States = Sequence[Tensor]
+Masks = tuple[Tensor, ...]
+
+
+def with_forget_bias(recipe: Recipe, units: int) -> Recipe:
+    """The recipe of a bias of the gates i, f, c, o, in which that of f starts at 1 (Jozefowicz et al., 2015)."""
+    return replace(recipe, initializer=BlockOfOnes(None, recipe.initializer, units, 2 * units))
 
 
 class Cell(Layer):
@@ -31,11 +39,13 @@ class Cell(Layer):
     Args:
         units: size of the output and of each part of the state.
         dropout: rate at which inputs are dropped while training, the same ones at every step of a sequence.
-        recurrent_dropout: likewise for the state that products read.
+        recurrent_dropout: likewise for the state that products read.  As in Keras, a cell with this draws for each gate
+            by itself, inputs included; without it, the gates share what they drop.
         seed: of the dropout, in place of the model's.
         options: as in :class:`Layer`.
     """
 
+    gates: ClassVar[int] = 1
     state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __init__(
@@ -52,7 +62,7 @@ class Cell(Layer):
         self.dropout = checked_rate(dropout)
         self.recurrent_dropout = checked_rate(recurrent_dropout)
         self.seed = seed
-        self._masks: tuple[Tensor | None, Tensor | None] | None = None
+        self._masks: tuple[Masks, Masks] | None = None
 
     @property
     def state_size(self) -> int | list[int]:
@@ -72,27 +82,42 @@ class Cell(Layer):
             batch: number of sequences.
             features: size of a step's input.
         """
-        inputs = dropout_mask(x, self.dropout, (batch, features), self.seed) if self.dropout else None
-        state = (
-            dropout_mask(x, self.recurrent_dropout, (batch, self.units), self.seed) if self.recurrent_dropout else None
+        count = self.gates if self.recurrent_dropout else 1
+        self._masks = (
+            self._drawn(x, self.dropout, count, (batch, features)),
+            self._drawn(x, self.recurrent_dropout, count, (batch, self.units)),
         )
-        self._masks = inputs, state
+
+    def _drawn(self, x: Tensor, rate: float, count: int, shape: tuple[Dim, Dim]) -> Masks:
+        if not rate or forced_training() is False:
+            return ()
+        if count == 1:
+            return (dropout_mask(x, rate, shape, self.seed),)
+        drawn = dropout_mask(x, rate, (count, *shape), self.seed)
+        return tuple(drawn[gate] for gate in range(count))
 
     def end_sequence(self) -> None:
         """Forget the dropout of the sequence: every step by itself draws its own."""
         self._masks = None
 
+    def masks(self, x: Tensor) -> tuple[Masks, Masks]:
+        """What inputs and states are multiplied with while training: nothing, one mask, or one for each gate."""
+        if self._masks is not None:
+            return self._masks
+        self.begin_sequence(x, x.shape[0], x.shape[-1])
+        drawn = self._masks or ((), ())
+        self.end_sequence()
+        return drawn
+
     def dropped(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """Input and state as products read them."""
-        if self._masks is None:
-            if not self.dropout and not self.recurrent_dropout:
-                return x, h
-            self.begin_sequence(x, x.shape[0], x.shape[-1])
-            inputs, state = self._masks or (None, None)
-            self.end_sequence()
-        else:
-            inputs, state = self._masks
-        return x if inputs is None else x * inputs, h if state is None else h * state
+        """Input and state as the products of a cell with one gate read them."""
+        inputs, state = self.masks(x)
+        return _dropped(x, inputs), _dropped(h, state)
+
+
+def _dropped(x: Tensor, masks: Masks) -> Tensor:
+    """``x`` times its one mask while training."""
+    return while_training(x, lambda: x * masks[0], lambda: x) if masks else x
 
 
 class GatedCell(Cell):
@@ -102,39 +127,22 @@ class GatedCell(Cell):
         units: size of the output and of each part of the state.
         activation: of the candidate and of the output.
         use_bias: False leaves the bias out.
-        kernel_initializer: of ``<name>/kernel`` (features × gates · units).
-        recurrent_initializer: of ``<name>/recurrent_kernel`` (units × gates · units).
-        bias_initializer: of ``<name>/bias``.
-        kernel_regularizer: a penalty on the kernel.
-        recurrent_regularizer: a penalty on the recurrent kernel.
-        bias_regularizer: a penalty on the bias.
-        options: as in :class:`Cell`.
+        options: as in :class:`Cell`; ``kernel_…`` of ``<name>/kernel`` (features × gates · units), ``recurrent_…`` of
+            ``<name>/recurrent_kernel`` (units × gates · units), ``bias_…`` of ``<name>/bias``.
     """
 
-    gates: ClassVar[int] = 1
+    default_initializers: ClassVar[Mapping[str, str]] = {
+        "kernel": "glorot_uniform",
+        "recurrent": "orthogonal",
+        "bias": "zeros",
+    }
 
     def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        **options: Any,
+        self, units: int, activation: Any = "tanh", use_bias: bool = True, **options: Unpack[RecurrentOptions]
     ) -> None:
         super().__init__(units, **options)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
-        self.kernel_initializer = initializer_of(kernel_initializer)
-        self.recurrent_initializer = initializer_of(recurrent_initializer)
-        self.bias_initializer = initializer_of(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
 
     def bias_shape(self) -> tuple[int, ...]:
         """Shape of the bias."""
@@ -143,28 +151,32 @@ class GatedCell(Cell):
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The two kernels and the bias."""
         width = self.gates * self.units
-        self.kernel = self.add_weight(
-            "kernel", (last_dim(self, shape), width), self.kernel_initializer, regularizer=self.kernel_regularizer
-        )
-        self.recurrent_kernel = self.add_weight(
-            "recurrent_kernel",
-            (self.units, width),
-            self.recurrent_initializer,
-            regularizer=self.recurrent_regularizer,
-        )
-        self.bias = (
-            self.add_weight("bias", self.bias_shape(), self.bias_initializer, regularizer=self.bias_regularizer)
-            if self.use_bias
-            else None
-        )
+        self.kernel = self.add_weight("kernel", (last_dim(self, shape), width), self.recipes["kernel"])
+        self.recurrent_kernel = self.add_weight("recurrent_kernel", (self.units, width), self.recipes["recurrent"])
+        self.bias = self.add_weight("bias", self.bias_shape(), self.recipes["bias"]) if self.use_bias else None
 
     def gate(self, x: Tensor, position: int, count: int = 1) -> Tensor:
         """``count`` gates from ``position`` on, out of all gates side by side."""
         return slice_axis(x, x.ndim - 1, position * self.units, (position + count) * self.units)
 
+    def product(self, x: Tensor, kernel: Tensor, masks: Masks) -> Tensor:
+        """``x`` times the gates of ``kernel``, as the dropout lets them read it."""
+        if len(masks) < 2:
+            return matmul(_dropped(x, masks), kernel)
+        return while_training(
+            x,
+            lambda: concat([matmul(x * mask, self.gate(kernel, gate)) for gate, mask in enumerate(masks)], axis=-1),
+            lambda: matmul(x, kernel),
+        )
+
     def biased(self, x: Tensor) -> Tensor:
         """``x`` with the bias added, where there is one."""
         return x if self.bias is None else x + self.bias
+
+    def gate_sums(self, x: Tensor, h: Tensor) -> Tensor:
+        """X W + h U + b, all gates side by side."""
+        inputs, state = self.masks(x)
+        return self.biased(self.product(x, self.kernel, inputs) + self.product(h, self.recurrent_kernel, state))
 
 
 class SimpleRNNCell(GatedCell):
@@ -172,8 +184,9 @@ class SimpleRNNCell(GatedCell):
 
     def call(self, x: Tensor, states: States) -> tuple[Tensor, list[Tensor]]:
         """One step."""
-        x, h = self.dropped(x, states[0])
-        output = self.activation(self.biased(matmul(x, self.kernel)) + matmul(h, self.recurrent_kernel))
+        inputs, state = self.masks(x)
+        from_state = self.product(states[0], self.recurrent_kernel, state)
+        output = self.activation(self.biased(self.product(x, self.kernel, inputs)) + from_state)
         return output, [output]
 
 
@@ -197,35 +210,18 @@ class LSTMCell(GatedCell):
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
+        *,
         unit_forget_bias: bool = True,
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        **options: Any,
+        **options: Unpack[RecurrentOptions],
     ) -> None:
-        super().__init__(
-            units,
-            activation,
-            use_bias,
-            kernel_initializer,
-            recurrent_initializer,
-            bias_initializer,
-            kernel_regularizer,
-            recurrent_regularizer,
-            bias_regularizer,
-            **options,
-        )
+        super().__init__(units, activation, use_bias, **options)
         self.recurrent_activation = activations.get(recurrent_activation)
-        if unit_forget_bias and bias_initializer == "zeros":
-            self.bias_initializer = BlockConstant(values=(0.0, 1.0, 0.0, 0.0))
+        if unit_forget_bias:
+            self.recipes["bias"] = with_forget_bias(self.recipes["bias"], self.units)
 
     def call(self, x: Tensor, states: States) -> tuple[Tensor, list[Tensor]]:
         """One step."""
-        x, h = self.dropped(x, states[0])
-        z = self.biased(matmul(x, self.kernel) + matmul(h, self.recurrent_kernel))
+        z = self.gate_sums(x, states[0])
         i, f = self.recurrent_activation(self.gate(z, 0)), self.recurrent_activation(self.gate(z, 1))
         candidate, o = self.activation(self.gate(z, 2)), self.recurrent_activation(self.gate(z, 3))
         c = f * states[1] + i * candidate
@@ -253,28 +249,11 @@ class GRUCell(GatedCell):
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
         use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None,
-        bias_regularizer: Any = None,
         *,
         reset_after: bool = True,
-        **options: Any,
+        **options: Unpack[RecurrentOptions],
     ) -> None:
-        super().__init__(
-            units,
-            activation,
-            use_bias,
-            kernel_initializer,
-            recurrent_initializer,
-            bias_initializer,
-            kernel_regularizer,
-            recurrent_regularizer,
-            bias_regularizer,
-            **options,
-        )
+        super().__init__(units, activation, use_bias, **options)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.reset_after = reset_after
 
@@ -284,21 +263,23 @@ class GRUCell(GatedCell):
 
     def call(self, x: Tensor, states: States) -> tuple[Tensor, list[Tensor]]:
         """One step."""
-        x, h = self.dropped(x, states[0])
-        from_input = matmul(x, self.kernel)
+        h = states[0]
+        inputs, state = self.masks(x)
+        from_input = self.product(x, self.kernel, inputs)
         if self.bias is not None:
             from_input = from_input + (self.bias[0] if self.reset_after else self.bias)
         if self.reset_after:
-            from_state = matmul(h, self.recurrent_kernel)
+            from_state = self.product(h, self.recurrent_kernel, state)
             if self.bias is not None:
                 from_state = from_state + self.bias[1]
             gates = self.recurrent_activation(self.gate(from_input, 0, 2) + self.gate(from_state, 0, 2))
             z, r = self.gate(gates, 0), self.gate(gates, 1)
             candidate = self.activation(self.gate(from_input, 2) + r * self.gate(from_state, 2))
         else:
-            from_state = matmul(h, self.gate(self.recurrent_kernel, 0, 2))
+            from_state = self.product(h, self.gate(self.recurrent_kernel, 0, 2), state[:2])
             gates = self.recurrent_activation(self.gate(from_input, 0, 2) + from_state)
             z, r = self.gate(gates, 0), self.gate(gates, 1)
-            candidate = self.activation(self.gate(from_input, 2) + matmul(r * h, self.gate(self.recurrent_kernel, 2)))
-        output = z * states[0] + (1 - z) * candidate
+            recurrent = self.product(r * h, self.gate(self.recurrent_kernel, 2), state[-1:])
+            candidate = self.activation(self.gate(from_input, 2) + recurrent)
+        output = z * h + (1 - z) * candidate
         return output, [output]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from graphc.errors import GraphcTypeError, GraphcValueError
+from graphc.frontends.dsl.convolution import checked_format
 from graphc.frontends.dsl.elementwise import where
 from graphc.frontends.dsl.random import random_bernoulli, random_normal
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn.layer import Layer, while_training
+from graphc.frontends.nn.layer import Layer, check_spatial, while_training
 from graphc.frontends.nn.regularizers import L1L2
 from graphc.ir.dim import Dim
 
@@ -25,17 +26,9 @@ def checked_rate(rate: Any) -> float:
 
 
 def dropout_mask(x: Tensor, rate: float, shape: Sequence[Dim], seed: int | None = None) -> Tensor:
-    """1 / (1 - rate) where elements are kept, else 0, in the dtype of ``x``.
-
-    Ones where the entry point does not train.
-    """
+    """1 / (1 - rate) where elements are kept, else 0, in the dtype of ``x``."""
     scale = 1.0 / (1.0 - rate) if rate < 1.0 else 0.0
-    one = Tensor(x.builder.constant(1, x.dtype), x.builder)
-
-    def drawn() -> Tensor:
-        return random_bernoulli(tuple(shape), 1.0 - rate, seed=seed).astype(x.dtype) * scale
-
-    return while_training(x, drawn, lambda: one)
+    return random_bernoulli(tuple(shape), 1.0 - rate, seed=seed).astype(x.dtype) * scale
 
 
 def dropout(x: Tensor, rate: float, noise_shape: Sequence[Dim | None] | None = None, seed: int | None = None) -> Tensor:
@@ -66,6 +59,7 @@ class Dropout(Layer):
     """
 
     supports_masking = True
+    torch_names: ClassVar[Mapping[str, str | None]] = {"p": "rate", "inplace": None}
 
     def __init__(
         self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **options: Any
@@ -96,14 +90,12 @@ class _SpatialDropout(Layer):
     def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
         self.rate = checked_rate(rate)
-        self.data_format = data_format or "channels_last"
+        self.data_format = checked_format(data_format)
         self.seed = seed
 
     def call(self, x: Tensor) -> Tensor:
         """The channels kept."""
-        if x.ndim != self.spatial + 2:
-            message = f"{self.name} needs {self.spatial + 2} dimensions (with batch and channels), got shape {x.shape}"
-            raise fail(GraphcValueError, "E211", message, None, x)
+        check_spatial(self, x, self.spatial)
         ones = (1,) * self.spatial
         shape = (None, *ones, None) if self.data_format == "channels_last" else (None, None, *ones)
         return dropout(x, self.rate, shape, self.seed)

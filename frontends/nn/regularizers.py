@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.errors import GraphcTypeError, GraphcValueError, nearest
+from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.frontends.dsl.elementwise import abs, sqrt, square
 from graphc.frontends.dsl.linalg import matmul
+from graphc.frontends.dsl.lookup import by_name
 from graphc.frontends.dsl.movement import transpose
 from graphc.frontends.dsl.penalties import penalized, penalties
 from graphc.frontends.dsl.reductions import sum
@@ -100,7 +101,7 @@ _BY_NAME: dict[str, Callable[[], Penalty]] = {
 
 
 def get(identifier: Any) -> Penalty | None:
-    """The penalty meant by a name, a function of a tensor, or None for none.
+    """The penalty meant by a name, a class, a function of a tensor, or None for none.
 
     Raises:
         GraphcValueError: E213 for a name that is none, with the nearest.
@@ -108,12 +109,9 @@ def get(identifier: Any) -> Penalty | None:
     if identifier is None:
         return None
     if isinstance(identifier, str):
-        found = _BY_NAME.get(identifier)
-        if found is None:
-            close = nearest(identifier, _BY_NAME)
-            hint = f"did you mean {close}?" if close else "l1, l2 or l1_l2"
-            raise fail(GraphcValueError, "E213", f"unknown regularizer {identifier!r}", hint)
-        return found()
+        return by_name(identifier, _BY_NAME, "regularizer")()
+    if isinstance(identifier, type):
+        identifier = identifier()
     if not callable(identifier):
         raise fail(GraphcTypeError, "E213", f"a regularizer is a name or a function, got {identifier!r}")
     penalty: Penalty = identifier

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Unpack
 
 from graphc.frontends.dsl.axes import checked_size
 from graphc.frontends.dsl.convolution import Padding, Sizes, convolution
 from graphc.frontends.dsl.movement import reshape
 from graphc.frontends.dsl.tensor import Tensor
-from graphc.frontends.nn import regularizers
 from graphc.frontends.nn.conv import BaseConv
-from graphc.frontends.nn.layer import initializer_of
+from graphc.frontends.nn.recipes import DepthwiseOptions, SeparableOptions
 from graphc.ir.dim import Dim
 
 
@@ -24,6 +24,8 @@ def _channel_by_channel(layer: BaseConv, x: Tensor, kernel: Tensor) -> Tensor:
 class _DepthwiseConv(BaseConv):
     """The arguments are documented in :class:`DepthwiseConv2D`."""
 
+    default_initializers: ClassVar[Mapping[str, str]] = {"depthwise": "glorot_uniform", "bias": "zeros"}
+
     def __init__(
         self,
         kernel_size: Sizes,
@@ -34,39 +36,16 @@ class _DepthwiseConv(BaseConv):
         dilation_rate: Sizes = 1,
         activation: Any = None,
         use_bias: bool = True,
-        depthwise_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        depthwise_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        **options: Any,
+        **options: Unpack[DepthwiseOptions],
     ) -> None:
-        super().__init__(
-            kernel_size,
-            strides,
-            padding,
-            data_format,
-            dilation_rate,
-            activation,
-            use_bias,
-            bias_initializer,
-            bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            **options,
-        )
+        super().__init__(kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, **options)
         self.depth_multiplier = checked_size(depth_multiplier, "depth_multiplier", minimum=1, code="E218")
-        self.depthwise_initializer = initializer_of(depthwise_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """``depth_multiplier`` filters for each channel, and the bias."""
         channels = self.channels_of(shape)
-        self.kernel = self.add_weight(
-            "kernel",
-            (*self.kernel_size, channels, self.depth_multiplier),
-            self.depthwise_initializer,
-            regularizer=self.depthwise_regularizer,
-        )
+        sizes = (*self.kernel_size, channels, self.depth_multiplier)
+        self.kernel = self.add_weight("kernel", sizes, self.recipes["depthwise"])
         self.bias = self.add_bias(channels * self.depth_multiplier)
 
     def call(self, x: Tensor) -> Tensor:
@@ -92,11 +71,8 @@ class DepthwiseConv2D(_DepthwiseConv):
         dilation_rate: distance between the taps of a window.
         activation: a name, a function of tensors, or None.
         use_bias: False leaves the bias out.
-        depthwise_initializer: of ``<name>/kernel`` (window × channels × multiplier).
-        bias_initializer: of ``<name>/bias`` (channels · multiplier).
-        depthwise_regularizer: a penalty on the kernel.
-        bias_regularizer: a penalty on the bias.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``depthwise_…`` of ``<name>/kernel`` (window × channels × multiplier), ``bias_…``
+            of ``<name>/bias`` (channels · multiplier).
     """
 
     spatial = 2
@@ -104,6 +80,12 @@ class DepthwiseConv2D(_DepthwiseConv):
 
 class _SeparableConv(BaseConv):
     """The arguments are documented in :class:`SeparableConv2D`."""
+
+    default_initializers: ClassVar[Mapping[str, str]] = {
+        "depthwise": "glorot_uniform",
+        "pointwise": "glorot_uniform",
+        "bias": "zeros",
+    }
 
     def __init__(
         self,
@@ -116,50 +98,19 @@ class _SeparableConv(BaseConv):
         depth_multiplier: int = 1,
         activation: Any = None,
         use_bias: bool = True,
-        depthwise_initializer: Any = "glorot_uniform",
-        pointwise_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        depthwise_regularizer: Any = None,
-        pointwise_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        **options: Any,
+        **options: Unpack[SeparableOptions],
     ) -> None:
-        super().__init__(
-            kernel_size,
-            strides,
-            padding,
-            data_format,
-            dilation_rate,
-            activation,
-            use_bias,
-            bias_initializer,
-            bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            **options,
-        )
+        super().__init__(kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, **options)
         self.filters = checked_size(filters, "filters", minimum=1, code="E218")
         self.depth_multiplier = checked_size(depth_multiplier, "depth_multiplier", minimum=1, code="E218")
-        self.depthwise_initializer = initializer_of(depthwise_initializer)
-        self.pointwise_initializer = initializer_of(pointwise_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-        self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The filters of each channel, the 1 × 1 kernel that mixes them, and the bias."""
         channels = self.channels_of(shape)
-        self.depthwise_kernel = self.add_weight(
-            "depthwise_kernel",
-            (*self.kernel_size, channels, self.depth_multiplier),
-            self.depthwise_initializer,
-            regularizer=self.depthwise_regularizer,
-        )
-        self.pointwise_kernel = self.add_weight(
-            "pointwise_kernel",
-            (*(1,) * self.spatial, channels * self.depth_multiplier, self.filters),
-            self.pointwise_initializer,
-            regularizer=self.pointwise_regularizer,
-        )
+        sizes = (*self.kernel_size, channels, self.depth_multiplier)
+        self.depthwise_kernel = self.add_weight("depthwise_kernel", sizes, self.recipes["depthwise"])
+        mixed = (*(1,) * self.spatial, channels * self.depth_multiplier, self.filters)
+        self.pointwise_kernel = self.add_weight("pointwise_kernel", mixed, self.recipes["pointwise"])
         self.bias = self.add_bias(self.filters)
 
     def call(self, x: Tensor) -> Tensor:
@@ -188,13 +139,9 @@ class SeparableConv2D(_SeparableConv):
         depth_multiplier: filters for each channel.
         activation: a name, a function of tensors, or None.
         use_bias: False leaves the bias out.
-        depthwise_initializer: of ``<name>/depthwise_kernel`` (window × channels × multiplier).
-        pointwise_initializer: of ``<name>/pointwise_kernel`` (1 × 1 × channels · multiplier × filters).
-        bias_initializer: of ``<name>/bias`` (filters).
-        depthwise_regularizer: a penalty on the depthwise kernel.
-        pointwise_regularizer: a penalty on the pointwise kernel.
-        bias_regularizer: a penalty on the bias.
-        options: as in :class:`Layer`.
+        options: as in :class:`Layer`; ``depthwise_…`` of ``<name>/depthwise_kernel`` (window × channels × multiplier),
+            ``pointwise_…`` of ``<name>/pointwise_kernel`` (1 × 1 × channels · multiplier × filters), ``bias_…`` of
+            ``<name>/bias`` (filters).
     """
 
     spatial = 2

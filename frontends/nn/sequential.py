@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from graphc.errors import GraphcTypeError, GraphcValueError
@@ -26,19 +26,43 @@ class Sequential(Network):
     ``input_length`` of a first ``Embedding``, or else that of the first data.
 
     Args:
-        layers: layers, or functions of one tensor; the first may be an ``nn.Input``.
+        parts: layers, or functions of one tensor, in a list as Keras has it or one by one as PyTorch has it; the first
+            may be an ``nn.Input``.
+        layers: Keras' name of the list.
         seed: of the initial weights and of dropout, where ``fit`` or ``predict`` run the model.
         options: ``name``, ``trainable``.
     """
 
     supports_masking = True
 
-    def __init__(self, layers: Sequence[Part | Tensor] = (), *, seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self,
+        *parts: Part | Tensor | Sequence[Part | Tensor] | Mapping[str, Part],
+        layers: Sequence[Part | Tensor] = (),
+        seed: int = 0,
+        **options: Any,
+    ) -> None:
         super().__init__(seed=seed, **options)
         self.layers: list[Part] = []
         self._blocks: list[Block] = []
-        for layer in layers:
+        given: Iterable[Any] = (*parts, *layers)
+        if len(parts) == 1 and isinstance(parts[0], (list, tuple, Mapping)):
+            given = parts[0].values() if isinstance(parts[0], Mapping) else parts[0]
+        for layer in given:
             self.add(layer)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self.layers)
+
+    def __getitem__(self, position: int) -> Part:
+        """The layer at a position."""
+        return self.layers[position]
 
     def add(self, layer: Part | Tensor) -> None:
         """Append a layer."""

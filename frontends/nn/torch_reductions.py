@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from graphc.errors import GraphcValueError
@@ -12,9 +12,10 @@ from graphc.frontends.dsl.elementwise import sqrt, square
 from graphc.frontends.dsl.movement import pad
 from graphc.frontends.dsl.reductions import mean
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn.layer import Layer
-from graphc.frontends.nn.normalization import BatchNormalization, widened
+from graphc.frontends.nn.layer import Layer, check_spatial
+from graphc.frontends.nn.normalization import BatchNormalization, GroupNormalization, widened
 from graphc.frontends.nn.regularization import checked_rate, dropout
+from graphc.frontends.nn.resizing import averaged
 from graphc.ir.dim import Dim
 
 _FIRST = "channels_first"
@@ -41,9 +42,7 @@ class _Pool(Layer):
 
     def call(self, x: Tensor) -> Tensor:
         """The reduction of the windows."""
-        if x.ndim != self.spatial + 2:
-            message = f"{self.name} needs {self.spatial + 2} dimensions (with batch and channels), got shape {x.shape}"
-            raise fail(GraphcValueError, "E211", message, None, x)
+        check_spatial(self, x, self.spatial)
         return self.pooled(x)
 
 
@@ -200,16 +199,115 @@ class LayerNorm(Layer):
         return (result if self.bias is None else result + self.bias.astype(wide.dtype)).astype(x.dtype)
 
 
-class Dropout2d(Layer):
+class _ChannelDropout(Layer):
     """Dropout of whole channels of (batch, channels, …) while training."""
+
+    spatial: ClassVar[int]
+    torch_names: ClassVar[Mapping[str, str | None]] = {"inplace": None}
 
     def __init__(self, p: float = 0.5, **options: Any) -> None:
         super().__init__(**options)
-        self.p = p
+        self.p = checked_rate(p)
 
     def call(self, x: Tensor) -> Tensor:
         """The channels kept."""
-        return dropout(x, checked_rate(self.p), (None, None, *(1,) * (x.ndim - 2)))
+        check_spatial(self, x, self.spatial)
+        return dropout(x, self.p, (None, None, *(1,) * self.spatial))
+
+
+class Dropout1d(_ChannelDropout):
+    """Dropout of whole channels of (batch, channels, length) while training."""
+
+    spatial = 1
+
+
+class Dropout2d(_ChannelDropout):
+    """Dropout of whole channels of (batch, channels, height, width) while training."""
+
+    spatial = 2
+
+
+class Dropout3d(_ChannelDropout):
+    """Dropout of whole channels of (batch, channels, depth, height, width) while training."""
+
+    spatial = 3
+
+
+class GroupNorm(GroupNormalization):
+    """Group normalization of axis 1 with PyTorch's names and defaults; weights are ``weight`` and ``bias``."""
+
+    def __init__(
+        self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, **options: Any
+    ) -> None:
+        super().__init__(num_groups, 1, eps, affine, affine, **options)
+        self.num_channels = checked_size(num_channels, "num_channels", minimum=1)
+        if self.num_channels % self.groups:
+            message = f"{self.num_channels} channels do not divide into {self.groups} groups"
+            raise fail(GraphcValueError, "E218", message)
+
+    def build(self, shape: tuple[Dim, ...]) -> None:
+        """Scale and shift."""
+        if len(shape) < 2 or shape[1] != self.num_channels:
+            message = f"{self.name} needs {self.num_channels} channels along axis 1, got shape {shape}"
+            raise fail(GraphcValueError, "E211", message)
+        if self.scale:
+            self.gamma = self.add_weight("weight", (self.num_channels,), "ones")
+            self.beta = self.add_weight("bias", (self.num_channels,), "zeros")
+
+
+class _AdaptiveAvgPool(Layer):
+    """Means of windows that cut each spatial axis into a given number of parts, overlapping where they must.
+
+    Args:
+        output_size: parts of each spatial axis, or one number for all; None keeps an axis.
+        options: as in :class:`Layer`.
+    """
+
+    spatial: ClassVar[int]
+
+    def __init__(self, output_size: int | Sequence[int | None], **options: Any) -> None:
+        super().__init__(**options)
+        given = output_size if isinstance(output_size, (tuple, list)) else (output_size,) * self.spatial
+        if len(given) != self.spatial:
+            raise fail(GraphcValueError, "E218", f"output_size needs {self.spatial} numbers, got {output_size!r}")
+        self.output_size = tuple(
+            None if size is None else checked_size(size, "output_size", minimum=1, code="E218") for size in given
+        )
+
+    def call(self, x: Tensor) -> Tensor:
+        """The means."""
+        check_spatial(self, x, self.spatial)
+        windows = [
+            length // parts
+            for length, parts in zip(x.shape[2:], self.output_size, strict=True)
+            if isinstance(length, int) and parts is not None and length % parts == 0
+        ]
+        if len(windows) == self.spatial:
+            return average_pool(x, windows, data_format=_FIRST)
+        for axis, parts in enumerate(self.output_size, start=2):
+            if parts == 1:
+                x = mean(x, axis=axis, keepdims=True)
+            elif parts is not None:
+                x = averaged(x, axis, parts)
+        return x
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """Means of (batch, channels, length) over a given number of windows."""
+
+    spatial = 1
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """Means of (batch, channels, height, width) over a given number of windows."""
+
+    spatial = 2
+
+
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """Means of (batch, channels, depth, height, width) over a given number of windows."""
+
+    spatial = 3
 
 
 class ZeroPad2d(Layer):

@@ -12,12 +12,15 @@ from graphc.frontends.dsl.creation import state
 from graphc.frontends.dsl.derivatives import grad
 from graphc.frontends.dsl.model import Outputs, Step
 from graphc.frontends.dsl.penalties import penalized
+from graphc.frontends.dsl.replay import Replay
 from graphc.frontends.dsl.session import session_of
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, common_builder, fail
 from graphc.frontends.optim.clipping import clip_by_global_norm, clip_by_norm, clip_by_value
+from graphc.frontends.optim.projections import projected
 from graphc.ir.builder import user_location
 from graphc.ir.node import Note
 from graphc.ir.traverse import creation_order
+from graphc.ir.types import bool_
 
 LearningRate = float | Tensor | Callable[[Tensor], Any]
 """A number, a scalar tensor (an input or a state variable, say), or a schedule: a function of the step."""
@@ -114,8 +117,9 @@ class Optimizer:
             raise fail(GraphcTypeError, "E225", f"minimize takes a tensor, got {type(loss).__name__}")
         loss = penalized(loss)
         chosen = _parameters(loss, parameters)
+        loss, outputs = _while_training(loss, loss if outputs is None else outputs)
         gradients = grad(loss, chosen)
-        return self.apply_gradients(list(zip(gradients, chosen, strict=True)), loss if outputs is None else outputs)
+        return self.apply_gradients(list(zip(gradients, chosen, strict=True)), outputs)
 
     def apply_gradients(self, pairs: Sequence[tuple[Tensor, Tensor]], outputs: Outputs) -> Step:
         """A step from (gradient, parameter) pairs of one's own making."""
@@ -133,7 +137,7 @@ class Optimizer:
             for parameter, gradient in zip(parameters, clipped, strict=True):
                 mine = rate.astype(parameter.dtype) if isinstance(rate, Tensor) else rate
                 step = following.astype(parameter.dtype)
-                updates.append((parameter, self.update(slots, parameter, gradient, mine, step)))
+                updates.append((parameter, projected(parameter, self.update(slots, parameter, gradient, mine, step))))
             return Step(outputs, [*updates, *slots.updates, (counter, following)], training=True)
 
     def _rate(self, counter: Tensor) -> Tensor | float:
@@ -154,6 +158,21 @@ class Optimizer:
         if self.global_clipnorm is not None:
             return clip_by_global_norm(gradients, self.global_clipnorm)
         return gradients
+
+
+def _while_training(loss: Tensor, outputs: Outputs) -> tuple[Tensor, Outputs]:
+    """Both as they are where ``G.training`` is true: no derivative is taken of what training does not compute."""
+    session = session_of(loss.builder)
+    replay = Replay(session, {session.op("training"): session.constant(True, bool_)})
+
+    def known(tensor: Any) -> Any:
+        return Tensor(replay.run([tensor.node])[0], session) if isinstance(tensor, Tensor) else tensor
+
+    if isinstance(outputs, Mapping):
+        return known(loss), {name: known(tensor) for name, tensor in outputs.items()}
+    if isinstance(outputs, (list, tuple)):
+        return known(loss), type(outputs)(map(known, outputs))
+    return known(loss), known(outputs)
 
 
 def _parameters(loss: Tensor, given: Any) -> list[Tensor]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.elementwise import sqrt, square
-from graphc.frontends.dsl.tensor import Tensor, fail
+from graphc.frontends.dsl.lookup import by_name
+from graphc.frontends.dsl.tensor import Tensor
 from graphc.frontends.optim.optimizer import LearningRate, Optimizer, Slots, check_number, scalar
 
 
@@ -194,6 +194,8 @@ def get(identifier: Any) -> Optimizer:
     """The optimizer meant by a name such as ``"adam"``, or by an object."""
     if isinstance(identifier, Optimizer):
         return identifier
+    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
+        return identifier()  # type: ignore[call-arg]
     known: dict[str, Callable[[], Optimizer]] = {
         "sgd": SGD,
         "adam": Adam,
@@ -201,7 +203,4 @@ def get(identifier: Any) -> Optimizer:
         "adagrad": Adagrad,
         "rmsprop": RMSprop,
     }
-    found = known.get(str(identifier).lower())
-    if found is None:
-        raise fail(GraphcValueError, "E213", f"unknown optimizer {identifier!r}", f"one of {', '.join(known)}")
-    return found()
+    return by_name(str(identifier).lower(), known, "optimizer")()

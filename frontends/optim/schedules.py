@@ -10,6 +10,8 @@ from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.elementwise import cos, floor, minimum, where
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, fail
 
+__all__ = ["CosineDecay", "ExponentialDecay", "InverseTimeDecay", "PiecewiseConstantDecay", "PolynomialDecay"]
+
 
 def _fraction(step: Tensor, decay_steps: float) -> Tensor:
     if decay_steps <= 0:

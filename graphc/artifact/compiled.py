@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import linecache
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from graphc.artifact.compilation import Compilation
 from graphc.artifact.runtime import weights
 from graphc.artifact.runtime.calls import Code, NativeCode, SourceCode
 from graphc.artifact.runtime.model import Model
 from graphc.artifact.runtime.spec import Spec
-from graphc.artifact.spec import Build, NativeBuild, model_spec
+from graphc.artifact.spec import Build, Checks, NativeBuild, describe_checks, model_spec
 from graphc.artifact.writer import write_artifact
 from graphc.errors import GraphcValueError
 from graphc.ir.graph import Module
@@ -24,9 +25,8 @@ class CompiledModel(Model):
     """A compiled model in memory.
 
     Attributes:
-        module: what was compiled.
         build: its code.
-        timings: (stage, seconds) of its compilation, where the driver made it.
+        compilation: how it was compiled, where the driver made it.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class CompiledModel(Model):
         build: Build,
         *,
         program: Program | None = None,
+        checks: Checks | None = None,
+        schedule: Callable[[], Module] | None = None,
         seed: int = 0,
         states_of: CompiledModel | None = None,
     ) -> None:
@@ -44,21 +46,32 @@ class CompiledModel(Model):
             module: the compiled module; its order of states is the code's.
             build: its code.
             program: where native code was made, the program it was made from.
+            checks: of native code whose program is not at hand.
+            schedule: makes the compiled module when it is asked for, where ``module`` is the one before the passes.
             seed: of the initial values.
             states_of: a model with the same states, which both then share; calls of the two must not overlap.
 
         Raises:
             GraphcValueError: the states of ``states_of`` are others (E455).
         """
-        self.module = module
         self.build = build
-        self.timings: list[tuple[str, float]] = []
+        self.compilation = Compilation()
+        self._module = module
+        self._schedule = schedule
         self._seed = seed
-        spec = model_spec(module, program)
+        spec = model_spec(module, describe_checks(program) if checks is None else checks)
         if states_of is not None and states_of.spec.states != spec.states:
             raise GraphcValueError("E455", f"{spec.name} and {states_of.spec.name} have different states to share")
         memory = None if states_of is None else states_of._memory
         super().__init__(spec, _code(spec, build), self._initial_values, memory=memory)
+
+    @property
+    def module(self) -> Module:
+        """What was compiled: the module after the passes."""
+        schedule = self._schedule
+        if schedule is not None:
+            self._module, self._schedule = schedule(), None
+        return self._module
 
     @property
     def source(self) -> str:
@@ -81,7 +94,7 @@ class CompiledModel(Model):
 
     def _initial_values(self, seed: int | None) -> Mapping[str, np.ndarray[Any, Any]]:
         chosen = self._seed if seed is None else seed
-        return {name: state.initial_value(chosen) for name, state in self.module.states.items()}
+        return {name: state.initial_value(chosen) for name, state in self._module.states.items()}
 
 
 def save_states(path: str | os.PathLike[str], module: Module, values: Mapping[str, np.ndarray[Any, Any]]) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.artifact.runtime.model import Model
 from graphc.artifact.runtime.spec import EntrySpec, Spec, TensorSpec
@@ -19,6 +19,9 @@ from graphc.ir.types import TensorType
 from graphc.kernel.loopir import Intrinsic
 from graphc.kernel.program import Call, Loop, Program, Step
 from graphc.kernel.target import Target
+
+if TYPE_CHECKING:
+    from graphc.artifact.profile import Profiler
 
 LONGEST_NAME = 100
 
@@ -44,6 +47,7 @@ class NativeBuild:
         source: the code for people: LLVM IR.
         owner: whatever must stay alive while the functions are used.
         backend: who made it.
+        record: what its backend makes it again from, for the compile cache.
     """
 
     exports: Mapping[str, str]
@@ -54,6 +58,7 @@ class NativeBuild:
     source: str = ""
     owner: object = field(default=None, repr=False)
     backend: str = "llvm"
+    record: Callable[[], bytes] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -90,18 +95,36 @@ class Backend:
     Attributes:
         build: scheduled module → code.
         leave_out: passes that do this backend no good, by name.
+        identity: options → all that decides its code besides them and the model, or None where it is not to be cached:
+            versions, the processor.  It raises what ``build`` would raise of an option.
+        restore: a build's ``record`` → the build; ValueError where the bytes are none.
+        profiler: what times kernels (:class:`graphc.artifact.profile.Profiler`), where there are any.
     """
 
     build: Callable[[Module, Options, Stage], Built]
     leave_out: tuple[str, ...] = ()
+    identity: Callable[[Options], str] | None = None
+    restore: Callable[[bytes, Stage], NativeBuild] | None = None
+    profiler: Callable[[], Profiler] | None = None
 
 
-def model_spec(module: Module, program: Program | None = None) -> Spec:
+Checks = Mapping[str, tuple[str, ...]]
+"""Entry point → for each of its index checks, in the order of its steps, what is indexed and where."""
+
+
+def describe_checks(program: Program | None) -> Checks:
+    """The checks of native code made from ``program``; other code has none."""
+    if program is None:
+        return {}
+    return {name: tuple(_described_checks(program, name)) for name in program.entries}
+
+
+def model_spec(module: Module, checks: Checks | None = None) -> Spec:
     """What the runtime needs to know of a model.
 
     Args:
         module: the compiled module; its order of states is the code's.
-        program: where native code was made, the program it was made from.
+        checks: of native code, see :func:`describe_checks`.
 
     Raises:
         GraphcValueError: an entry point's name cannot be a method's (E108), or a shape is symbolic (E340).
@@ -109,14 +132,13 @@ def model_spec(module: Module, program: Program | None = None) -> Spec:
     entries = []
     for name, graph in module.entries.items():
         check_entry_name(name)
-        checks = () if program is None else tuple(_describe_checks(program, name))
         entries.append(
             EntrySpec(
                 name,
                 tuple(_tensor(input_name, type_) for input_name, type_ in module.input_types(name).items()),
                 tuple(_tensor(output_name, node.tensor) for output_name, node in graph.outputs),
                 _updated(graph),
-                checks,
+                (checks or {}).get(name, ()),
             )
         )
     states = tuple(_tensor(name, state.type) for name, state in module.states.items())
@@ -159,8 +181,7 @@ def _updated(graph: Graph) -> tuple[str, ...]:
     return tuple(variable.attrs["state"].name for variable, _ in graph.updates)
 
 
-def _describe_checks(program: Program, name: str) -> Iterator[str]:
-    """For each index check of an entry point, in the order of its steps, what is indexed and where."""
+def _described_checks(program: Program, name: str) -> Iterator[str]:
     pending: list[Step] = list(reversed(program.entries[name].steps))
     while pending:
         step = pending.pop()

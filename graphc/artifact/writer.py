@@ -21,9 +21,11 @@ from graphc.artifact.runtime import weights
 from graphc.artifact.runtime.artifact import MANIFEST, WEIGHTS, read_manifest
 from graphc.artifact.runtime.spec import Spec
 from graphc.artifact.spec import Build, NativeBuild, check_entry_name, check_name
+from graphc.clock import timed
 from graphc.errors import GraphcError, GraphcImportError, GraphcOSError, GraphcValueError
 
 
+@timed("write")
 def write_artifact(
     folder: str | os.PathLike[str],
     *,

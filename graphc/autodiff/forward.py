@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.autodiff.reverse import active_nodes, zeros
+from graphc.clock import timed
 from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.ir.builder import Builder
 from graphc.ir.node import Node
@@ -12,6 +13,7 @@ from graphc.ir.traverse import creation_order
 from graphc.ir.types import TensorType
 
 
+@timed("differentiate")
 def jvp(b: Builder, outputs: Sequence[Node], wrt: Sequence[Node], tangents: Sequence[Node]) -> list[Node]:
     """The tangents of ``outputs`` for given tangents of ``wrt``.
 

@@ -1,53 +1,25 @@
-"""Collecting the cotangents of one value: a running sum, and pieces that belong to parts of it."""
+"""Cotangents of parts of one value, put back together.
+
+Those of ``index`` and ``slice`` are kept apart as pieces until all of them are known.  Pieces that do not overlap are
+written side by side (T steps that each read ``x[t]`` give one ``stack`` of T rows); the naive sum of padded pieces
+would be quadratic in T.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from graphc.ir.builder import Builder
 from graphc.ir.node import Node
 from graphc.ir.types import TensorType
 
-
-class Accumulator:
-    """Cotangents that have reached one value.
-
-    Cotangents of ``index`` and ``slice`` are kept apart as pieces until the sum is asked for.  Pieces that do not
-    overlap are written side by side (T steps that each read ``x[t]`` give one ``stack`` of T rows); the naive sum of
-    padded pieces would be quadratic in T.
-    """
-
-    __slots__ = ("_pieces", "_sum")
-
-    def __init__(self) -> None:
-        self._sum: Node | None = None
-        self._pieces: list[tuple[Node, Node]] = []
-
-    @classmethod
-    def of(cls, cotangent: Node) -> Accumulator:
-        """An accumulator whose sum is known."""
-        made = cls()
-        made._sum = cotangent
-        return made
-
-    def add(self, b: Builder, cotangent: Node) -> None:
-        """Add a cotangent of the whole value."""
-        self._sum = cotangent if self._sum is None else b.op("add", self._sum, cotangent)
-
-    def add_piece(self, reader: Node, cotangent: Node) -> None:
-        """Keep the cotangent of ``reader``, an ``index`` or ``slice`` of the value."""
-        self._pieces.append((reader, cotangent))
-
-    def total(self, b: Builder, type_: TensorType) -> Node:
-        """The sum of everything collected, of type ``type_``."""
-        for assembled in _assemble(b, self._pieces, type_):
-            self.add(b, assembled)
-        self._pieces = []
-        assert self._sum is not None
-        return self._sum
+Piece = tuple[Node, Node]
+"""An ``index`` or ``slice`` of a value, and its cotangent."""
 
 
-def _assemble(b: Builder, pieces: list[tuple[Node, Node]], type_: TensorType) -> list[Node]:
+def assemble(b: Builder, pieces: Sequence[Piece], type_: TensorType) -> list[Node]:
+    """Cotangents of a value of type ``type_`` whose sum is that of its pieces."""
     by_axis: dict[int, dict[int, Node]] = defaultdict(dict)
     ranges: dict[int, dict[tuple[int, int], Node]] = defaultdict(dict)
     whole: list[Node] = []

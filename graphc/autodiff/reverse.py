@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.autodiff.pieces import Accumulator
+from graphc.autodiff.pieces import Piece, assemble
+from graphc.autodiff.recorded import reverse_rule
+from graphc.clock import timed
 from graphc.errors import GraphcTypeError, GraphcValueError
 from graphc.ir.builder import Builder
-from graphc.ir.node import Node
+from graphc.ir.node import Node, Note
+from graphc.ir.notes import NoteContext
 from graphc.ir.traverse import creation_order
 from graphc.ir.types import TensorType, TupleType
 
@@ -36,22 +39,30 @@ def active_nodes(order: Sequence[Node], wrt: Sequence[Node]) -> set[Node]:
     active: set[Node] = set(wrt)
     for node in order:
         if (
-            node not in active
+            not active.isdisjoint(node.inputs)
+            and node not in active
             and node.op.differentiable
             and _carries_derivative(node)
-            and any(i in active for i in node.inputs)
         ):
             active.add(node)
     return active
 
 
 def _carries_derivative(node: Node) -> bool:
-    if isinstance(node.type, TupleType):
-        return any(element.dtype.is_float for element in node.type.elements)
-    return node.dtype.is_float
+    type_ = node.type
+    if isinstance(type_, TupleType):
+        return any(element.dtype.is_float for element in type_.elements)
+    return type_.dtype.is_float
 
 
-def vjp(b: Builder, outputs: Sequence[Node], cotangents: Sequence[Node | None], wrt: Sequence[Node]) -> list[Node]:
+@timed("differentiate")
+def vjp(
+    b: Builder,
+    outputs: Sequence[Node],
+    cotangents: Sequence[Node | None],
+    wrt: Sequence[Node],
+    order: Sequence[Node] | None = None,
+) -> list[Node]:
     """The cotangents of ``wrt`` for given cotangents of ``outputs``: vᵀ·J.
 
     Args:
@@ -59,6 +70,7 @@ def vjp(b: Builder, outputs: Sequence[Node], cotangents: Sequence[Node | None], 
         outputs: floating-point nodes.
         cotangents: one an output, of its type; None stands for zero.
         wrt: floating-point nodes.
+        order: what ``creation_order`` gives for ``outputs``, where the caller knows it.
 
     Returns:
         One node for each of ``wrt``, of its type; zeros where the outputs do not depend on it.
@@ -73,59 +85,110 @@ def vjp(b: Builder, outputs: Sequence[Node], cotangents: Sequence[Node | None], 
                 f"cannot differentiate with respect to a tensor of {node.dtype}",
                 hint="cast it to a float dtype first",
             )
-    order = creation_order(outputs)
-    active = active_nodes(order, wrt)
-    collected: dict[Node, Accumulator] = {}
+    order = creation_order(outputs) if order is None else order
+    walk = _Walk(b, active_nodes(order, wrt))
     for output, cotangent in zip(outputs, cotangents, strict=True):
-        if cotangent is not None and output in active:
-            collected.setdefault(output, Accumulator()).add(b, cotangent)
-    tuples: dict[Node, dict[int, Node]] = {}
-    wanted = set(wrt)
-    for node in reversed(order):
-        if node not in active:
-            continue
-        accumulator = collected.get(node)
-        if isinstance(node.type, TensorType):
-            if accumulator is None:
+        if cotangent is not None and output in walk.active:
+            walk.add(output, cotangent)
+    before = b.context
+    try:
+        walk.back(order, set(wrt))
+    finally:
+        b.context = before
+    return [found if (found := walk.total(node)) is not None else zeros(b, node.tensor) for node in wrt]
+
+
+class _Walk:
+    """One walk from outputs back to what they depend on.
+
+    Attributes:
+        active: nodes that get a cotangent, and nodes with several results whose results get one.
+    """
+
+    def __init__(self, b: Builder, active: set[Node]) -> None:
+        self.b = b
+        self.active = active
+        self._sums: dict[Node, Node] = {}
+        self._pieces: dict[Node, list[Piece]] = {}
+        self._tuples: dict[Node, dict[int, Node]] = {}
+        self._contexts: dict[int, tuple[Note, NoteContext]] = {}
+
+    def add(self, node: Node, cotangent: Node) -> None:
+        """Add to the cotangent of ``node``."""
+        before = self._sums.get(node)
+        self._sums[node] = cotangent if before is None else self.b.op("add", before, cotangent)
+
+    def total(self, node: Node) -> Node | None:
+        """What has reached ``node``, pieces put together; None for nothing."""
+        pieces = self._pieces.pop(node, None)
+        if pieces is not None:
+            for assembled in assemble(self.b, pieces, node.tensor):
+                self.add(node, assembled)
+        return self._sums.get(node)
+
+    def back(self, order: Sequence[Node], wanted: set[Node]) -> None:
+        """Give every active node its cotangent, readers first; those of ``wanted`` are kept."""
+        active = self.active
+        for node in reversed(order):
+            if node not in active:
                 continue
-            with b.noted(b.note(node), "backward"):
-                cotangent = accumulator.total(b, node.tensor)
-                if node in wanted:
-                    # Nodes asked for keep their sum; a wrt node may also lie on the way to another.
-                    collected[node] = Accumulator.of(cotangent)
-                else:
-                    del collected[node]
-                if node.op.name == "result":
-                    tuples.setdefault(node.inputs[0], {})[node.attrs["index"]] = cotangent
-                    active.add(node.inputs[0])
-                    continue
-                _spread(b, node, [cotangent], active, collected)
-            continue
-        parts = tuples.pop(node, None)
-        if parts:
-            with b.noted(b.note(node), "backward"):
-                _spread(b, node, [parts.get(index) for index in range(len(node.type.elements))], active, collected)
-    return [collected[node].total(b, node.tensor) if node in collected else zeros(b, node.tensor) for node in wrt]
+            self._enter(node)
+            if isinstance(node.type, TupleType):
+                parts = self._tuples.pop(node, None)
+                if parts:
+                    self._spread_results(node, [parts.get(index) for index in range(len(node.type.elements))])
+                continue
+            cotangent = self.total(node)
+            if cotangent is None:
+                continue
+            if node not in wanted:
+                # (A node asked for may also lie on the way to another.)
+                del self._sums[node]
+            if node.op.name == "result":
+                self._tuples.setdefault(node.inputs[0], {})[node.attrs["index"]] = cotangent
+                active.add(node.inputs[0])
+            else:
+                self._spread(node, cotangent)
+
+    def _enter(self, node: Node) -> None:
+        """What is made from here on belongs to the line and layer of ``node``."""
+        note = self.b.note(node)
+        # Notes are shared by the nodes of a line.  (The note is held, so that its id stays its own.)
+        known = self._contexts.get(id(note))
+        if known is None:
+            known = self._contexts[id(note)] = (note, NoteContext.of(note, "backward"))
+        self.b.context = known[1]
+
+    def _spread(self, node: Node, cotangent: Node) -> None:
+        """Pass a node's cotangent on to its active inputs."""
+        active, inputs = self.active, node.inputs
+        if node.op.vjp is None or active.isdisjoint(inputs):
+            return
+        if node.op.name in ("index", "slice"):
+            # Held back as a piece until all pieces of the input are known.
+            self._pieces.setdefault(inputs[0], []).append((node, cotangent))
+            return
+        found = reverse_rule(self.b, node, cotangent, [operand in active for operand in inputs])
+        for operand, value in zip(inputs, found, strict=True):
+            if value is not None:
+                self.add(operand, value)
+
+    def _spread_results(self, node: Node, cotangents: Sequence[Node | None]) -> None:
+        if node.op.vjp is None:
+            return
+        for operand, cotangent in zip(node.inputs, node.op.vjp(self.b, node, cotangents), strict=True):
+            if cotangent is not None and operand in self.active:
+                self.add(operand, cotangent)
 
 
-def _spread(
-    b: Builder, node: Node, cotangents: Sequence[Node | None], active: set[Node], collected: dict[Node, Accumulator]
-) -> None:
-    """Pass a node's cotangents on to its active inputs."""
-    if node.op.vjp is None or not any(operand in active for operand in node.inputs):
-        return
-    first = cotangents[0]
-    if node.op.name in ("index", "slice") and first is not None:
-        # Held back as a piece until all pieces of the input are known.
-        collected.setdefault(node.inputs[0], Accumulator()).add_piece(node, first)
-        return
-    for operand, cotangent in zip(node.inputs, node.op.vjp(b, node, cotangents), strict=True):
-        if cotangent is not None and operand in active:
-            collected.setdefault(operand, Accumulator()).add(b, cotangent)
-
-
-def gradient(b: Builder, output: Node, wrt: Sequence[Node]) -> list[Node]:
+def gradient(b: Builder, output: Node, wrt: Sequence[Node], order: Sequence[Node] | None = None) -> list[Node]:
     """∂output/∂wrt for a scalar floating-point ``output``.
+
+    Args:
+        b: the builder that holds the graph.
+        output: what is differentiated.
+        wrt: floating-point nodes.
+        order: what ``creation_order`` gives for ``output``, where the caller knows it.
 
     Raises:
         GraphcValueError: ``output`` is not a scalar (E225).
@@ -143,4 +206,4 @@ def gradient(b: Builder, output: Node, wrt: Sequence[Node]) -> list[Node]:
             f"cannot differentiate a result of dtype {output.dtype}",
             hint="cast it to a float dtype, or differentiate before the comparison",
         )
-    return vjp(b, [output], [ones(b, output.tensor)], wrt)
+    return vjp(b, [output], [ones(b, output.tensor)], wrt, order)

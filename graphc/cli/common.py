@@ -163,12 +163,16 @@ def add_settings(parser: Parser) -> None:
 
 
 def add_target(parser: Parser) -> None:
-    """``--backend``, ``--cpu`` and ``--fast-math``."""
+    """``--backend``, ``--cpu``, ``--fast-math``, ``--threads`` and ``--memory-budget``."""
     parser.add_argument("--backend", default="llvm", help="llvm (native code, the default) or numpy (readable source)")
     parser.add_argument(
         "--cpu", metavar="LEVEL", default="native", help="what the processor must have; default: native"
     )
     parser.add_argument("--fast-math", action="store_true", help="assume no NaN or infinity, and re-associate sums")
+    parser.add_argument("--threads", metavar="N", type=count, default=1, help="native threads of a call; default: 1")
+    parser.add_argument(
+        "--memory-budget", metavar="SIZE", help="most memory of intermediate values, such as 64MB; default: no limit"
+    )
 
 
 def assignment(text: str) -> tuple[str, str]:
@@ -249,6 +253,15 @@ def readable_size(size: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} GiB"
+
+
+def readable_time(seconds: float) -> str:
+    """A time for people, with three digits."""
+    for factor, unit in ((1.0, "s"), (1e3, "ms"), (1e6, "µs")):
+        if seconds * factor >= 1 or unit == "µs":
+            amount = seconds * factor
+            return f"{amount:.{max(0, 2 - len(str(int(amount))) + 1)}f} {unit}"
+    raise AssertionError(seconds)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

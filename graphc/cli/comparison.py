@@ -72,7 +72,7 @@ class Difference:
 def make_expectation(graph: Graph, states: Mapping[str, State], seed: int) -> Expectation:
     """Random inputs for an entry point, and the reference's results for them."""
     random = np.random.default_rng(seed)
-    inputs = {node.attrs["name"]: _random_input(node, graph, random) for node in graph.inputs}
+    inputs = random_inputs(graph, random)
     held = {state.name: states[state.name].initial_value(seed) for state in graph.states}
     near_inputs = {node.attrs["name"]: _nudge(inputs[node.attrs["name"]], node.dtype, random) for node in graph.inputs}
     near_states = {name: _nudge(array, states[name].type.dtype, random) for name, array in held.items()}
@@ -99,6 +99,11 @@ def _evaluate(graph: Graph, inputs: Mapping[str, Array], states: Mapping[str, Ar
     outputs, updates = evaluate(graph, inputs, states)
     named = {output_key(name): array for name, array in outputs.items()}
     return named | {update_key(name): array for name, array in updates.items()}
+
+
+def random_inputs(graph: Graph, random: np.random.Generator) -> dict[str, Array]:
+    """An array for each input: floats from a normal distribution, integers inside of what they index."""
+    return {node.attrs["name"]: _random_input(node, graph, random) for node in graph.inputs}
 
 
 def _random_input(node: Node, graph: Graph, random: np.random.Generator) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
+from typing import TYPE_CHECKING
 
 from graphc.cli.common import (
     Console,
@@ -20,6 +20,9 @@ from graphc.cli.common import (
     table,
 )
 
+if TYPE_CHECKING:
+    from graphc.clock import Clock
+
 
 def configure(parser: Parser) -> None:
     """Add the options of ``graphc compile``."""
@@ -28,7 +31,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--name", help="what the artifact is called; by default as the model file")
     add_target(parser)
     add_settings(parser)
-    parser.add_argument("--time", action="store_true", help="print where the time went, pass by pass")
+    parser.add_argument("--time", action="store_true", help="print where the time went, stage by stage")
     parser.add_argument("--timeout", metavar="S", type=seconds, help="end a build that takes longer, and leave nothing")
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--force", action="store_true", help="replace an artifact that is there")
@@ -43,32 +46,32 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
         from graphc.cli.watchdog import run_limited
 
         return run_limited(["compile", "--supervised", *arguments.words], arguments.timeout, arguments.output)
-    from graphc.cli import build
-    from graphc.passes.pipeline import PassReport
+    from graphc.clock import Clock, stage
 
-    start = time.perf_counter()
-    file, model = build.load_model(arguments)
-    loading = time.perf_counter() - start
-    name = arguments.name if arguments.name is not None else file.artifact_name
-    folder = arguments.output if arguments.output is not None else name
-    build.check_artifact_folder(folder, arguments.name, force=arguments.force)
-    reports: list[PassReport] = []
-    compiled = build.compile_model(arguments, model, name, reports)
-    path = compiled.save(folder, name=arguments.name, force=arguments.force)
+    with Clock() as clock:
+        with stage("import"):
+            from graphc.cli import build
+        with stage("model file"):
+            file, model = build.load_model(arguments)
+        name = arguments.name if arguments.name is not None else file.artifact_name
+        folder = arguments.output if arguments.output is not None else name
+        build.check_artifact_folder(folder, arguments.name, force=arguments.force)
+        compiled = build.compile_model(arguments, model, name)
+        path = compiled.save(folder, name=arguments.name, force=arguments.force)
 
-    timings = [("model file", loading), *compiled.timings]
-    for report in reports:
-        if console.verbose or (arguments.time and report.changed):
-            console.say(f"{report.graph.name}: {report}")
-    for line in build.describe_rolling(reports):
-        console.say(line)
+    made = compiled.compilation
+    for line in made.passes if console.verbose else ():
+        console.say(str(line))
+    for line in made.passes:
+        if line.rolled is not None:
+            console.say(f"{line.entry}: {line.rolled}")
     if arguments.time:
-        total = sum(spent for _, spent in timings)
-        rows = [(stage, f"{spent * 1e3:.1f}") for stage, spent in (*timings, ("total", total))]
-        console.say(table(rows, header=("stage", "ms"), right=[1]))
+        console.say(_time_table(clock))
+        console.say(f"compile cache: {made.cache}")
     size = build.folder_size(path)
-    numbers = build.parameter_count(compiled.module)
-    entries = plural(len(compiled.module.entries), "entry point")
+    # Not those of ``compiled.module``: where the compile cache knew the code, nobody has run the passes.
+    numbers = build.parameter_count(model.module)
+    entries = plural(len(compiled.spec.entries), "entry point")
     console.say(f"{os.path.relpath(path)}: {entries}, {plural(numbers, 'parameter')}, {readable_size(size)}")
     console.figures(
         {
@@ -78,24 +81,33 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
             "bytes": size,
             "parameters": numbers,
             "entries": {
-                report.graph.name: {
-                    "loops": [{"trips": trips, "nodes": nodes} for trips, nodes in build.found_loops(report.graph)[0]],
-                    "nodes_left": build.found_loops(report.graph)[1],
+                line.entry: {
+                    "loops": [{"trips": loop.trips, "nodes": loop.nodes} for loop in line.loops],
+                    "nodes_left": line.left,
                 }
-                for report in reports
-                if report.name == "roll"
+                for line in made.passes
+                if line.name == "roll"
             },
             "passes": [
                 {
-                    "entry": report.graph.name,
-                    "pass": report.name,
-                    "before": report.before,
-                    "after": report.after,
-                    "seconds": report.seconds,
+                    "entry": line.entry,
+                    "pass": line.name,
+                    "before": line.before,
+                    "after": line.after,
+                    "seconds": line.seconds,
                 }
-                for report in reports
+                for line in made.passes
             ],
-            "timings": [{"stage": stage, "seconds": spent} for stage, spent in timings],
+            "cache": made.cache,
+            "timings": [{"stage": name, "seconds": spent} for name, spent in clock.seconds.items()],
+            "seconds": clock.total,
         }
     )
     return ExitCode.DONE
+
+
+def _time_table(clock: Clock) -> str:
+    """Where the time went; the stages are all of it."""
+    total = clock.total
+    rows = [(name, f"{spent * 1e3:.1f}", f"{spent / total:.1%}") for name, spent in clock.seconds.items()]
+    return table([*rows, ("total", f"{total * 1e3:.1f}", "")], header=("stage", "ms", "share"), right=[1, 2])

@@ -24,8 +24,11 @@ VERBS: Mapping[str, str] = {
     "train": "train a model on arrays in a file, and keep the trained artifact",
     "run": "call an entry point of a model or of an artifact",
     "render": "draw a model: source, gradient, rolled, optimized, kernels or memory",
-    "summary": "list parameters, entry points and their ops",
+    "summary": "list parameters, entry points and their ops, or matrix products",
     "compare": "run every backend against the reference, and name the first node that differs",
+    "bench": "time the entry points of a model or of an artifact",
+    "profile": "time each kernel of an entry point, and say how far from the machine's limit it is",
+    "cache": "show what the compile cache holds, or empty it",
 }
 """Verb → what it does.  Each is a module here with ``configure(parser)`` and ``execute(arguments, console)``."""
 

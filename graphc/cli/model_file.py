@@ -132,7 +132,7 @@ def _refuse_other_formats(path: str) -> None:
 def _read(path: str) -> bytes:
     if os.path.isdir(path):
         compiled = os.path.lexists(os.path.join(path, MANIFEST))
-        hint = "it is a compiled model: `graphc run` takes it, the other commands take its source" if compiled else None
+        hint = "it is compiled: `graphc run` and `graphc bench` take it, the others its source" if compiled else None
         raise GraphcOSError("E101", f"{path!r} is a directory, not a model file", hint=hint)
     if not os.path.lexists(path):
         raise GraphcOSError("E101", f"there is no file {path!r}")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from graphc.cli.common import (
@@ -22,8 +20,7 @@ from graphc.cli.common import (
 from graphc.errors import GraphcKeyError, GraphcValueError, nearest
 
 if TYPE_CHECKING:
-    from graphc.artifact.runtime.model import Model
-    from graphc.artifact.runtime.spec import EntrySpec, Spec, TensorSpec
+    from graphc.artifact.runtime.spec import EntrySpec, TensorSpec
     from graphc.cli.arrays import Array
 
 _SHOWN_ELEMENTS = 12
@@ -62,13 +59,14 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.output is not None:
         check_output_file(arguments.output, force=arguments.force)
     from graphc.cli.arrays import read_array, write_arrays
+    from graphc.cli.subject import choose_entry, open_subject
 
-    spec, model_of = _open(arguments)
+    subject = open_subject(arguments)
     # What is wrong with the call is found before the model is compiled, which takes longer.
-    entry = _entry(spec, arguments.entry)
+    entry = choose_entry(subject.spec, arguments.entry)
     inputs = _inputs(entry, arguments.inputs)
     arrays = {name: read_array(path) for name, path in inputs.items()}
-    model = model_of()
+    model = subject.make()
     start = time.perf_counter()
     made = getattr(model, entry.name)(**arrays)
     spent = time.perf_counter() - start
@@ -87,43 +85,6 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
         }
     )
     return ExitCode.DONE
-
-
-def _open(arguments: argparse.Namespace) -> tuple[Spec, Callable[[], Model]]:
-    """The entry points of what is to be run, and a function that makes it ready."""
-    if os.path.isdir(arguments.model):
-        from graphc import driver
-
-        if arguments.settings or arguments.dims:
-            raise GraphcValueError(
-                "E106", f"{arguments.model} is compiled: --set and --dim come too late", hint="compile it anew"
-            )
-        loaded = driver.load(arguments.model)
-        return loaded.spec, lambda: loaded
-    from graphc.artifact.spec import model_spec
-    from graphc.cli import build
-    from graphc.ir.bind import bind_dimensions
-
-    file, model = build.load_model(arguments)
-    spec = model_spec(bind_dimensions(model.module, dict(arguments.dims)))
-    return spec, lambda: build.compile_model(arguments, model, file.artifact_name)
-
-
-def _entry(spec: Spec, name: str | None) -> EntrySpec:
-    entries = {entry.name: entry for entry in spec.entries}
-    if name is None:
-        if len(entries) == 1:
-            return next(iter(entries.values()))
-        if "predict" in entries:
-            return entries["predict"]
-        raise GraphcValueError(
-            "E106", "the model has several entry points: name one", hint=f"there are: {', '.join(entries)}"
-        )
-    if name not in entries:
-        close = nearest(name, entries)
-        hint = f"did you mean {close}?" if close else f"there are: {', '.join(entries)}"
-        raise GraphcKeyError("E448", f"the model has no entry point {name!r}", hint=hint)
-    return entries[name]
 
 
 def _inputs(entry: EntrySpec, given: list[tuple[str, str]]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""``graphc summary``: parameters, entry points and their ops."""
+"""``graphc summary``: parameters, entry points and their ops, and the matrix products before and after the passes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     """Add the options of ``graphc summary``."""
     add_model(parser)
+    parser.add_argument(
+        "--gemms", action="store_true", help="list the matrix products, as written and after the passes, instead"
+    )
     add_settings(parser)
     add_common(parser, figures=True)
-    parser.example("graphc summary digits.py --set hidden=256")
+    parser.example("graphc summary digits.py --set hidden=256", "graphc summary digits.py --gemms")
 
 
 def execute(arguments: argparse.Namespace, console: Console) -> int:
@@ -38,6 +41,8 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     from graphc.ir.bind import bind_dimensions
 
     file, model = build.load_model(arguments)
+    if arguments.gemms:
+        return _show_gemms(bind_dimensions(model.module, dict(arguments.dims)), file.artifact_name, console)
     module = bind_dimensions(model.module, dict(arguments.dims)) if arguments.dims else model.module
     states = list(module.states.values())
     parameters = [state for state in states if state.role == "parameter"]
@@ -70,6 +75,23 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
             "entries": {name: _entry_figures(module, name) for name in module.entries},
         }
     )
+    return ExitCode.DONE
+
+
+def _show_gemms(module: Module, name: str, console: Console) -> int:
+    from graphc import driver
+    from graphc.cli.gemms import gemm_figures, gemm_lines, gemms
+    from graphc.passes.pipeline import run_pipeline
+
+    optimized = driver.schedule(module)
+    figures = {}
+    for entry, graph in module.entries.items():
+        # A convolution is a product too, once it is taken apart.
+        stages = [("source", gemms(run_pipeline(graph, only=[]))), ("optimized", gemms(optimized.entry(entry)))]
+        for line in gemm_lines(entry, stages):
+            console.say(line)
+        figures[entry] = {stage: gemm_figures(found) for stage, found in stages}
+    console.figures({"name": name, "gemms": figures})
     return ExitCode.DONE
 
 

@@ -8,18 +8,15 @@ keeps them apart.
 from __future__ import annotations
 
 import struct
-from collections.abc import Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Mapping
+from operator import itemgetter
+from typing import Any, NoReturn
 
 import numpy as np
 
 from graphc.errors import GraphcTypeError
 from graphc.ir.dim import Poly
 from graphc.ir.types import DType, TensorType, from_carrier, tensor_type, to_carrier
-
-if TYPE_CHECKING:
-    from graphc.ir.graph import Graph
-    from graphc.ir.state import State
 
 
 class ArrayValue:
@@ -74,10 +71,17 @@ class ArrayValue:
 AttrValue = Any
 """bool, int, float, str, None, DType, Dim, ArrayValue, State, Graph (a region), or a tuple of these."""
 
+_OWN_KEY = frozenset({int, str, type(None), DType, Poly, ArrayValue})
+"""Classes whose values are their own keys (exact classes: ``True`` is an ``int`` that must not pass for 1)."""
+
 
 def attr_key(value: AttrValue) -> Hashable:
     """The canonical key of an attribute value: equal exactly where type and bits are equal."""
-    if value is None or isinstance(value, (str, DType, Poly, ArrayValue)):
+    if value.__class__ in _OWN_KEY:
+        return value
+    if isinstance(value, tuple):
+        return value if _OWN_KEY.issuperset(map(type, value)) else tuple(map(attr_key, value))
+    if isinstance(value, (str, DType, Poly, ArrayValue)):
         return value
     if isinstance(value, bool):
         return ("bool", value)
@@ -85,8 +89,6 @@ def attr_key(value: AttrValue) -> Hashable:
         return value
     if isinstance(value, float):
         return ("float", struct.pack("<d", value))
-    if isinstance(value, tuple):
-        return tuple(map(attr_key, value))
     from graphc.ir.graph import Graph
     from graphc.ir.state import State
 
@@ -95,47 +97,64 @@ def attr_key(value: AttrValue) -> Hashable:
     raise GraphcTypeError("E902", f"not an attribute value: {value!r}")
 
 
-class Attrs(Mapping[str, AttrValue]):
-    """An immutable mapping from names to attribute values; interned, so equality is identity."""
+class Attrs(dict[str, AttrValue]):
+    """An immutable mapping from names to attribute values, in the order of the names.
 
-    __slots__ = ("_items", "key")
+    A dict for its speed: passes read attributes of every node.  Where ``is_light`` it is interned, and equality is
+    identity.
 
-    _items: dict[str, AttrValue]
+    Attributes:
+        key: equal exactly where all values have the same type and bits.
+        is_light: holds no array, state or region.
+        identity: what nodes are interned by: itself where it is light, else ``key``.
+    """
+
+    __slots__ = ("is_light", "key")
+
     key: Hashable
+    is_light: bool
 
-    def __getitem__(self, name: str) -> AttrValue:
-        return self._items[name]
+    __hash__ = object.__hash__  # type: ignore[assignment]
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
+    @property
+    def identity(self) -> Hashable:
+        """See the class."""
+        return self if self.is_light else self.key
 
-    def __len__(self) -> int:
-        return len(self._items)
+    def _frozen(self, *_arguments: object, **_options: object) -> NoReturn:
+        raise TypeError("attributes are frozen: make others with replace(...)")
 
-    def __hash__(self) -> int:
-        return id(self)
+    __setitem__ = __delitem__ = __ior__ = _frozen
+    clear = pop = popitem = setdefault = update = _frozen
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
+    def __reduce__(self) -> tuple[object, ...]:
+        return make_attrs, (dict(self),)
 
     def __repr__(self) -> str:
-        return f"Attrs({self._items!r})"
+        return f"Attrs({dict(self)!r})"
 
     def replace(self, **changes: AttrValue) -> Attrs:
         """The same attributes with some changed."""
-        return make_attrs({**self._items, **changes})
+        return make_attrs({**self, **changes})
 
 
-def _build(items: dict[str, AttrValue], key: Hashable) -> Attrs:
-    made = Attrs()
-    made._items = items
+def _build(items: dict[str, AttrValue], key: Hashable, is_light: bool) -> Attrs:
+    made = Attrs(items)
     made.key = key
+    made.is_light = is_light
     return made
 
 
+_NAME = itemgetter(0)
+
 _small: dict[Hashable, Attrs] = {}
-EMPTY = _build({}, ())
+EMPTY = _build({}, (), True)
 _small[()] = EMPTY
+
+_plain: dict[tuple[AttrValue, ...], Attrs] = {}
+"""Names and values in the order in which someone gave them, all values their own keys: a shorter way to ``_small``."""
 
 
 def make_attrs(items: Mapping[str, AttrValue]) -> Attrs:
@@ -144,21 +163,27 @@ def make_attrs(items: Mapping[str, AttrValue]) -> Attrs:
     Attributes that hold an array, a state or a region stay out of the process-wide table: their nodes would keep the
     data alive for ever.  A builder still shares such nodes, because it compares ``key``.
     """
-    if isinstance(items, Attrs):
+    if items.__class__ is Attrs:
         return items
     if not items:
         return EMPTY
-    ordered = {name: items[name] for name in sorted(items)}
-    key = tuple((name, attr_key(value)) for name, value in ordered.items())
-    if any(_is_heavy(value) for value in ordered.values()):
-        return _build(ordered, key)
+    plain: tuple[AttrValue, ...] = ()
+    if _OWN_KEY.issuperset(map(type, items.values())):
+        plain = (*items, *items.values())
+        known = _plain.get(plain)
+        if known is not None:
+            return known
+    key = tuple([(n, v if v.__class__ in _OWN_KEY else attr_key(v)) for n, v in sorted(items.items(), key=_NAME)])
     found = _small.get(key)
-    return found if found is not None else _small.setdefault(key, _build(ordered, key))
+    if found is not None:
+        if plain:
+            _plain[plain] = found
+        return found
+    ordered = {name: items[name] for name in sorted(items)}
+    if any(_is_heavy(value) for value in ordered.values()):
+        return _build(ordered, key, False)
+    return _small.setdefault(key, _build(ordered, key, True))
 
 
 def _is_heavy(value: AttrValue) -> bool:
     return not isinstance(value, (bool, int, float, str, tuple, DType, Poly, type(None)))
-
-
-if TYPE_CHECKING:
-    _Region = Graph | State

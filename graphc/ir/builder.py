@@ -6,7 +6,7 @@ import itertools
 import os
 import sys
 import weakref
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from graphc.errors import GraphcError, GraphcTypeError, Location
 from graphc.ir.attrs import EMPTY, ArrayValue, Attrs, AttrValue, make_attrs
 from graphc.ir.node import NO_NOTE, Node, Note
+from graphc.ir.notes import NoteContext, location_of
 from graphc.ir.op import OpDef, get_op
 from graphc.ir.state import State
 from graphc.ir.types import DType, TensorType, ValueType, bool_, round_to
@@ -29,7 +30,10 @@ _own_files: dict[str, bool] = {"<string>": False}
 
 _serials = itertools.count()
 _inferred: dict[tuple[OpDef, Attrs, tuple[ValueType, ...]], ValueType] = {}
-_INFERRED_LIMIT = 100_000
+_REMEMBERED = 100_000
+"""Entries up to which the tables of this module grow before they start anew."""
+
+_LINES_OF_A_NODE = 8
 
 
 def _is_own(filename: str) -> bool:
@@ -40,33 +44,41 @@ def _is_own(filename: str) -> bool:
     return own
 
 
-def user_location() -> Location | None:
-    """The innermost line on the stack that belongs to the user, not to graphc."""
-    frame: FrameType | None = sys._getframe(1)
+def user_frame(depth: int = 1) -> FrameType | None:
+    """The innermost frame on the stack that belongs to the user, not to graphc.
+
+    Args:
+        depth: frames to skip, this function's own included.
+    """
+    frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
-        if not _is_own(frame.f_code.co_filename):
-            return Location(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        filename = frame.f_code.co_filename
+        own = _own_files.get(filename)
+        if own is False or (own is None and not _is_own(filename)):
+            return frame
         frame = frame.f_back
     return None
 
 
+def user_location() -> Location | None:
+    """The innermost line on the stack that belongs to the user, not to graphc."""
+    frame = user_frame(2)
+    return None if frame is None else location_of(frame)
+
+
 def infer_type(op: OpDef, attrs: Attrs, inputs: Sequence[ValueType]) -> ValueType:
     """The op's own inference, memoised by op, attributes and input types."""
+    # Attributes with arrays or regions are compared by identity: remembering them would keep them alive for nothing.
+    if not attrs.is_light or op.user_defined:
+        return op.infer(attrs, inputs)
     key = (op, attrs, tuple(inputs))
     found = _inferred.get(key)
     if found is None:
         found = op.infer(attrs, inputs)
-        # Attributes with arrays or regions are compared by identity: remembering them would keep them alive for
-        # nothing.
-        if attrs.key.__class__ is tuple and not op.user_defined and _is_light(attrs):
-            if len(_inferred) >= _INFERRED_LIMIT:
-                _inferred.clear()
-            _inferred[key] = found
+        if len(_inferred) >= _REMEMBERED:
+            _inferred.clear()
+        _inferred[key] = found
     return found
-
-
-def _is_light(attrs: Attrs) -> bool:
-    return all(isinstance(v, (bool, int, float, str, tuple, DType, type(None))) for v in attrs.values())
 
 
 class _Ref(weakref.ref[Node]):
@@ -93,50 +105,79 @@ class Builder:
         self._table: dict[Hashable, _Ref] = {}
         self._notes: dict[int, Note] = {}
         self._dead: list[_Ref] = []
-        self._scope: tuple[str, ...] = ()
-        self._role = "forward"
-        self._fixed_location: Location | None = None
+        self._context = NoteContext((), "forward", None)
+        self._annotates = track_locations
 
     # -- making nodes ----------------------------------------------------------------------------------------------
 
     def make(
-        self, op: OpDef | str, inputs: Sequence[Node] = (), attrs: Mapping[str, AttrValue] | Attrs = EMPTY
+        self,
+        op: OpDef | str,
+        inputs: Sequence[Node] = (),
+        attrs: Mapping[str, AttrValue] | Attrs = EMPTY,
+        known_type: ValueType | None = None,
     ) -> Node:
         """The node ``op(inputs; attrs)``, new or shared.
+
+        Args:
+            op: its definition, or its name.
+            inputs: the nodes it reads.
+            attrs: its attributes.
+            known_type: what inference gives, where that has been found out before.
 
         Raises:
             GraphcError: from the op's inference, with the user's line.
         """
-        if isinstance(op, str):
-            op = get_op(op)
-        canonical = make_attrs(attrs)
+        definition = get_op(op) if isinstance(op, str) else op
+        canonical = attrs if isinstance(attrs, Attrs) else make_attrs(attrs)
         operands = tuple(inputs)
-        key = (op, canonical.key, operands)
+        # The table knows nodes by the hash alone: a tuple more for each would be a quarter of what a node takes.
+        key: Hashable = hash((definition, canonical if canonical.is_light else canonical.key, operands))
         ref = self._table.get(key)
         node = ref() if ref is not None else None
+        if node is not None and not (
+            node.op is definition
+            and node.inputs == operands
+            and (node.attrs is canonical or node.attrs.key == canonical.key)
+        ):
+            # Two nodes of one hash: the second is known by all that it is.
+            key = (definition, canonical.identity, operands)
+            ref = self._table.get(key)
+            node = ref() if ref is not None else None
         if node is None:
-            try:
-                if op.arity is not None and len(operands) != op.arity:
-                    raise GraphcTypeError("E213", f"{op.name} takes {op.arity} inputs, got {len(operands)}")
-                type_ = infer_type(op, canonical, [operand.type for operand in operands])
-            except GraphcError as error:
-                raise self.locate(error, operands) from None
-            node = Node(op, operands, canonical, type_, next(_serials))
+            type_ = known_type
+            if type_ is None:
+                try:
+                    if definition.arity is not None and len(operands) != definition.arity:
+                        raise GraphcTypeError(
+                            "E213", f"{definition.name} takes {definition.arity} inputs, got {len(operands)}"
+                        )
+                    type_ = infer_type(definition, canonical, [operand.type for operand in operands])
+                except GraphcError as error:
+                    raise self.locate(error, operands) from None
+            node = Node(definition, operands, canonical, type_, next(_serials))
             self._remember(key, node)
-        if self.track_locations or self._fixed_location is not None or self._scope or self._role != "forward":
-            self._annotate(node)
+            if self._context.fixed is not None:
+                self._notes[node.serial] = self._context.fixed
+                return node
+        if self._annotates:
+            self.annotate(node)
         return node
 
+    def remember(self, node: Node) -> None:
+        """Let ``make`` find a node that another builder has made."""
+        key: Hashable = hash((node.op, node.attrs.identity, node.inputs))
+        taken = self._table.get(key)
+        self._remember(key if taken is None or taken() is None else (node.op, node.attrs.identity, node.inputs), node)
+
     def _remember(self, key: Hashable, node: Node) -> None:
-        # Entries of dead nodes are dropped here, one at a time, and not from the weak reference's own callback: a chain
-        # of 200,000 nodes would otherwise be freed by 200,000 nested calls.
+        # Entries of dead nodes are dropped here, and not from the weak reference's own callback, which runs wherever
+        # the last reference to a node happens to go.
         while self._dead:
             dead = self._dead.pop()
             if self._table.get(dead.key) is dead:
                 del self._table[dead.key]
             self._notes.pop(dead.serial, None)
-            # The key holds the node's inputs: letting go of it here may free them, and the loop goes on with them.
-            dead.key = None
         ref = _Ref(node, self._dead.append)
         ref.key = key
         ref.serial = node.serial
@@ -144,17 +185,28 @@ class Builder:
 
     # -- notes -----------------------------------------------------------------------------------------------------
 
-    def _annotate(self, node: Node) -> None:
-        place = self._fixed_location or (user_location() if self.track_locations else None)
+    def annotate(self, node: Node) -> None:
+        """Note that ``node`` was made, or made again, here and now."""
+        note = self._context.fixed
+        if note is None:
+            # Skipped: user_frame, this method and its caller.
+            note = self._context.at(user_frame(3) if self.track_locations else None)
         old = self._notes.get(node.serial)
         if old is None:
-            self._notes[node.serial] = Note((place,) if place else (), self._scope, self._role)
-        elif place is not None and place not in old.locations and len(old.locations) < 8:
-            self._notes[node.serial] = Note((*old.locations, place), old.scope, old.role, old.name)
+            self._notes[node.serial] = note
+        elif old is not note and note.locations:
+            place = note.locations[0]
+            if len(old.locations) < _LINES_OF_A_NODE and place not in old.locations:
+                self._notes[node.serial] = Note((*old.locations, place), old.scope, old.role, old.name)
 
     def note(self, node: Node) -> Note:
         """What is known about ``node`` for people."""
         return self._notes.get(node.serial, NO_NOTE)
+
+    def notes_of(self, nodes: Iterable[Node]) -> dict[Node, Note]:
+        """What is known about those of ``nodes`` about which something is."""
+        known = self._notes.get
+        return {node: note for node in nodes if (note := known(node.serial)) is not None}
 
     def set_note(self, node: Node, note: Note) -> None:
         """Attach ``note`` unless the node already has one."""
@@ -165,34 +217,43 @@ class Builder:
         """Attach ``note`` in place of any other."""
         self._notes[node.serial] = note
 
+    @property
+    def context(self) -> NoteContext:
+        """What nodes made now are noted with."""
+        return self._context
+
+    @context.setter
+    def context(self, context: NoteContext) -> None:
+        self._context = context
+        self._annotates = self.track_locations or not context.is_empty
+
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
         """Nodes made inside belong to the layer ``name``."""
-        before = self._scope
-        self._scope = (*before, name)
+        before = self._context
+        self.context = NoteContext((*before.scope, name), before.role, before.place)
         try:
             yield
         finally:
-            self._scope = before
+            self.context = before
 
     @contextmanager
     def noted(self, note: Note, role: str) -> Iterator[None]:
         """Nodes made inside take the lines and layer of ``note`` and the given role: how derivatives keep their
         origin.
         """
-        before = self._scope, self._role, self._fixed_location
-        self._scope, self._role = note.scope, role
-        self._fixed_location = note.locations[0] if note.locations else None
+        before = self._context
+        self.context = NoteContext.of(note, role)
         try:
             yield
         finally:
-            self._scope, self._role, self._fixed_location = before
+            self.context = before
 
     def locate(self, error: GraphcError, operands: Sequence[Node] = ()) -> GraphcError:
         """``error`` with the user's line, and the lines that made the operands, where it has none yet."""
         if error.location is not None:
             return error
-        place = self._fixed_location or user_location()
+        place = self._context.place or user_location()
         made = []
         for operand in operands:
             lines = self.note(operand).locations
@@ -211,8 +272,8 @@ class Builder:
         """An argument unlike any other, even of the same name and type: two declarations never merge unnoticed."""
         op, attrs = get_op("input"), make_attrs({"name": name, "dtype": type.dtype, "shape": type.shape})
         node = Node(op, (), attrs, type, next(_serials))
-        self._remember((op, attrs.key, ()), node)
-        self._annotate(node)
+        self.remember(node)
+        self.annotate(node)
         return node
 
     def state(self, state: State) -> Node:

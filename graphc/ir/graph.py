@@ -63,14 +63,23 @@ class Graph:
             live = tuple(dict.fromkeys(node for node in order if node in keep))
             if len(live) != len(keep):
                 raise ValueError("the order given does not cover the graph")
-        table: dict[Node, Note] = {}
-        for node in live:
-            note = notes.get(node, NO_NOTE) if notes is not None else NO_NOTE
-            if note is NO_NOTE and builder is not None:
-                note = builder.note(node)
-            if note is not NO_NOTE:
-                table[node] = note
+        table = {} if builder is None else builder.notes_of(live)
+        if notes is not None:
+            table |= {node: note for node in live if (note := notes.get(node, NO_NOTE)) is not NO_NOTE}
         return cls(name, inputs, outputs, updates, live, table)
+
+    @classmethod
+    def of_order(
+        cls,
+        name: str,
+        inputs: Iterable[Node],
+        outputs: Iterable[tuple[str, Node]],
+        updates: Iterable[tuple[Node, Node]],
+        order: tuple[Node, ...],
+        builder: Builder,
+    ) -> Graph:
+        """As :meth:`make`, for someone who knows the order already: all nodes that are reached, and no others."""
+        return cls(name, tuple(inputs), tuple(outputs), tuple(updates), order, builder.notes_of(order))
 
     @property
     def output_nodes(self) -> tuple[Node, ...]:

@@ -54,20 +54,22 @@ class Node:
         assert isinstance(self.type, TensorType), self
         return self.type
 
+    # (The three below are asked for millions of times and leave the check to the attribute that a TupleType lacks.)
+
     @property
     def shape(self) -> tuple[Any, ...]:
         """Shape of the one result."""
-        return self.tensor.shape
+        return self.type.shape  # type: ignore[union-attr]
 
     @property
     def dtype(self) -> DType:
         """Dtype of the one result."""
-        return self.tensor.dtype
+        return self.type.dtype  # type: ignore[union-attr]
 
     @property
     def rank(self) -> int:
         """Number of dimensions of the one result."""
-        return len(self.tensor.shape)
+        return len(self.type.shape)  # type: ignore[union-attr]
 
 
 NodeRef = weakref.ref[Node]

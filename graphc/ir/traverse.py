@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 
 from graphc.ir.node import Node
+
+_SERIAL = attrgetter("serial")
 
 
 def reachable(outputs: Iterable[Node]) -> set[Node]:
@@ -23,7 +26,7 @@ def reachable(outputs: Iterable[Node]) -> set[Node]:
 
 def creation_order(outputs: Iterable[Node]) -> tuple[Node, ...]:
     """The nodes reachable from ``outputs`` in the order they were made; inputs always come before their users."""
-    return tuple(sorted(reachable(outputs), key=lambda node: node.serial))
+    return tuple(sorted(reachable(outputs), key=_SERIAL))
 
 
 def post_order(outputs: Iterable[Node]) -> tuple[Node, ...]:
@@ -40,6 +43,16 @@ def post_order(outputs: Iterable[Node]) -> tuple[Node, ...]:
         stack.append((node, True))
         stack.extend((operand, False) for operand in reversed(node.inputs) if operand not in done)
     return tuple(done)
+
+
+def level_order(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The nodes, given in a topological order, by their distance from the sources; in the order given within a
+    distance.
+    """
+    level: dict[Node, int] = {}
+    for node in nodes:
+        level[node] = 1 + max((level[operand] for operand in node.inputs), default=0)
+    return tuple(sorted(nodes, key=level.__getitem__))
 
 
 def users(nodes: Sequence[Node]) -> dict[Node, list[Node]]:

@@ -135,7 +135,7 @@ def _take_along_axis(body: Body, node: Node, index: IndexMap) -> Steps:
     source, indices = node.inputs
     axis = node.attrs["axis"]
     position = yield indices, aligned(index, indices)
-    rest = list(aligned((*index[:axis], ZERO, *index[axis + 1:]), source))
+    rest = list(aligned((*index[:axis], ZERO, *index[axis + 1 :]), source))
     rest[axis] = ZERO
     return _gathered(body, source, tuple(rest), axis, position)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.clock import timed
 from graphc.errors import VerificationError
 from graphc.kernel.loopir import AnyKernel
 from graphc.kernel.program import Buffer, Call, Copy, Entry, Loop, MemoryPlan, Ref, Step
@@ -115,6 +116,7 @@ def _lifetime(uses: Sequence[_Use], spans: Sequence[tuple[int, int]]) -> tuple[i
     return min(firsts), max(lasts)
 
 
+@timed("memory plan")
 def plan_memory(buffers: Sequence[Buffer], steps: Sequence[Step], kernels: Sequence[AnyKernel]) -> MemoryPlan:
     """Lifetimes and offsets of all temporaries; the same plan for the same steps.
 

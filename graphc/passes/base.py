@@ -57,5 +57,6 @@ def node_count(graph: Graph) -> int:
     while pending:
         region = pending.pop()
         total += len(region)
-        pending.extend(value for node in region.nodes for value in node.attrs.values() if isinstance(value, Graph))
+        heavy = [node.attrs for node in region.nodes if not node.attrs.is_light]
+        pending.extend(value for attrs in heavy for value in attrs.values() if isinstance(value, Graph))
     return total

@@ -1,8 +1,9 @@
 """Where loops may be: runs of nodes whose fingerprints repeat with a period.
 
-A fingerprint is the op, the types of its inputs and result, and its attributes but for the affine ones (the position of
-an ``index``).  Everything here works on one array of integers, one entry a node, so that 100,000 nodes take
-milliseconds; what is proposed is verified elsewhere.
+A fingerprint is the op, the type of the result, and the attributes but for an *affine* one, which may move by a
+constant from step to step: the position of an ``index``, the start of a ``slice``, the stream of a random op.
+Everything here works on one array of integers, one entry a node, so that 100,000 nodes take milliseconds; what is
+proposed is verified elsewhere.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from graphc.ir.node import Node
+from graphc.ir.op import registered_ops
 
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 _WINDOWS = (12, 6, 3)
 _PERIODS = 48
-_MULTIPLES = (1, 2, 3, 4)
+
+AFFINE_OPS = frozenset({"index", "slice", "random_uniform"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,34 +34,94 @@ class Candidate:
     period: int
 
 
+def cut_axis(node: Node) -> int | None:
+    """The one axis that a ``slice`` cuts, with step 1 and integer bounds; None where there is no such axis."""
+    starts, stops, steps = (node.attrs[name] for name in ("starts", "stops", "steps"))
+    shape = node.inputs[0].shape
+    cut = [axis for axis, size in enumerate(shape) if (starts[axis], stops[axis], steps[axis]) != (0, size, 1)]
+    if len(cut) != 1:
+        return None
+    (axis,) = cut
+    return axis if steps[axis] == 1 and isinstance(starts[axis], int) and isinstance(stops[axis], int) else None
+
+
+def affine_value(node: Node) -> int | None:
+    """The affine attribute of a node of ``AFFINE_OPS``; None where it has none after all."""
+    match node.op.name:
+        case "index":
+            value = node.attrs["index"]
+            return value if isinstance(value, int) else None
+        case "slice":
+            axis = cut_axis(node)
+            return None if axis is None else int(node.attrs["starts"][axis])
+        case _:
+            return int(node.attrs["stream"])
+
+
 def fingerprint(node: Node) -> Hashable:
     """What must be equal for two nodes to be the same row of a loop's body."""
-    attrs = node.attrs.replace(index=0).key if node.op.name == "index" else node.attrs.key
-    return (node.op, attrs, node.type, tuple(operand.type for operand in node.inputs))
+    op, attrs = node.op, node.attrs
+    if op.name in AFFINE_OPS and affine_value(node) is not None:
+        match op.name:
+            case "index":
+                return (op, node.type, attrs["axis"])
+            case "slice":
+                return (op, node.type, cut_axis(node))
+            case _:
+                return (op, node.type)
+    rows = len(node.inputs) if op.arity is None else 0
+    return (op, node.type, attrs if attrs.is_light else attrs.key, rows)
+
+
+class _Numbering(dict[Hashable, int]):
+    """Numbers keys in the order in which they are first asked for."""
+
+    def __missing__(self, key: Hashable) -> int:
+        number = self[key] = len(self)
+        return number
 
 
 def fingerprints(sequence: Sequence[Node]) -> IntArray:
     """A small integer a node, equal for equal fingerprints."""
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(fingerprint(node), len(numbers)) for node in sequence], dtype=np.int64)
+    plain = {op for op in registered_ops() if op.arity is not None and op.name not in AFFINE_OPS}
+    numbers = _Numbering()
+    prints = [
+        # (Written out for the many: a call each would take longer than all the rest.)
+        numbers[node.op, node.type, node.attrs, 0]
+        if node.op in plain and node.attrs.is_light
+        else numbers[fingerprint(node)]
+        for node in sequence
+    ]
+    return np.array(prints, dtype=np.int64)
 
 
 def find_candidates(prints: IntArray, minimum_trips: int, minimum_nodes: int) -> list[Candidate]:
     """Runs that repeat, longest coverage first; runs may overlap."""
     found: dict[Candidate, None] = {}
+    small = prints.astype(np.int32)
     for period in _likely_periods(prints):
-        equal = prints[:-period] == prints[period:]
-        # Boundaries of the stretches in which every node equals the one a period later.
-        edges = np.flatnonzero(np.diff(np.concatenate(([0], equal.view(np.int8), [0]))))
-        for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        # The stretches in which every node equals the one a period later.
+        for start, stop in stretches(small[:-period] == small[period:]):
             length = stop - start + period
             if length >= minimum_trips * period and length >= minimum_nodes:
                 found[Candidate(start, stop + period, period)] = None
     return sorted(found, key=lambda c: (-(c.stop - c.start), c.period, c.start))
 
 
+def stretches(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> list[tuple[int, int]]:
+    """The runs of true entries as (start, stop)."""
+    if not len(mask):
+        return []
+    edges = (np.flatnonzero(mask[1:] != mask[:-1]) + 1).tolist()
+    if mask[0]:
+        edges.insert(0, 0)
+    if mask[-1]:
+        edges.append(len(mask))
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
 def _likely_periods(prints: IntArray) -> list[int]:
-    """Distances at which windows of fingerprints come back, the most frequent first, with their small multiples."""
+    """Distances at which windows of fingerprints come back, the most frequent first."""
     counts: dict[int, int] = {}
     for width in _WINDOWS:
         if len(prints) <= width:
@@ -68,8 +131,7 @@ def _likely_periods(prints: IntArray) -> list[int]:
         for value, count in zip(values.tolist(), frequency.tolist(), strict=True):
             counts[value] = counts.get(value, 0) + count
     frequent = sorted(counts, key=lambda period: (-counts[period] * min(period, 64), period))[:_PERIODS]
-    periods = dict.fromkeys(period * factor for factor in _MULTIPLES for period in frequent)
-    return [period for period in periods if 2 * period <= len(prints)]
+    return [period for period in frequent if 2 * period <= len(prints)]
 
 
 def _return_distances(prints: IntArray, width: int) -> IntArray:

@@ -22,7 +22,7 @@ def test_it_writes_an_artifact_that_python_imports(graphc, folder):
 
 def test_it_says_which_loops_it_found(graphc):
     outcome = graphc("compile", "recurrent.py", "-o", "out/net", "--backend", "numpy")
-    assert outcome.out.splitlines()[0].startswith("predict: rolled 1 loop: 12 × ")
+    assert outcome.out.splitlines()[0] == "predict: rolled 1 loop: 12 × 3 nodes, 1 left"
     assert outcome.out.splitlines()[-1].startswith("out/net: 1 entry point, 9 parameters")
 
 
@@ -35,11 +35,53 @@ def test_figures_as_json(graphc, folder):
     assert {"model file", "emit"} <= {row["stage"] for row in figures["timings"]}
 
 
-def test_time_prints_passes_and_stages(graphc):
-    text = graphc("compile", "recurrent.py", "--backend", "numpy", "--time").out
+def test_time_prints_stages_that_add_up(graphc):
+    lines = graphc("compile", "recurrent.py", "--backend", "numpy", "--time").out.splitlines()
+    rows = {line.rsplit(maxsplit=2)[0].strip(): line.split()[-2] for line in lines if line.endswith("%")}
+    assert {"model file", "pass roll", "emit", "write"} <= set(rows)
+    [total] = [line.split()[-1] for line in lines if line.startswith("total ")]
+    # Each figure is rounded to a tenth of a millisecond.
+    assert sum(map(float, rows.values())) == pytest.approx(float(total), abs=0.05 * (len(rows) + 1))
+    assert "compile cache: off: the backend numpy has no need of it" in lines
+
+
+def test_stages_of_native_code_add_up_exactly(graphc):
+    figures = json.loads(graphc("compile", "classifier.py", "--json").out)
+    seconds = {row["stage"]: row["seconds"] for row in figures["timings"]}
+    assert sum(seconds.values()) == pytest.approx(figures["seconds"], rel=1e-12)
+    assert {"model file", "differentiate", "pass roll", "lower", "memory plan", "emit", "llvm"} <= set(seconds)
+    assert {"load", "initial values", "link", "write"} <= set(seconds)
+    assert min(seconds.values()) >= 0.0
+    spent = sum(line["seconds"] for line in figures["passes"] if line["pass"] == "simplify")
+    assert spent == pytest.approx(seconds["pass simplify"])
+
+
+def test_verbose_prints_what_each_pass_did(graphc):
+    text = graphc("compile", "recurrent.py", "--backend", "numpy", "-v").out
     assert "predict: roll: " in text
-    assert "passes of predict" in text
-    assert "total" in text
+    assert " nodes in " in text
+
+
+def test_a_cached_build_says_the_same_and_writes_the_same_bytes(graphc, folder, monkeypatch):
+    def files(name):
+        return {path.relative_to(folder / name): path.read_bytes() for path in (folder / name).rglob("*.*")}
+
+    def build(place):
+        figures = json.loads(graphc("compile", "recurrent.py", "-o", f"{place}/net", "--json").out)
+        text = graphc("compile", "recurrent.py", "-o", f"{place}/net", "--force", "--time").out
+        return figures, [line for line in text.splitlines() if line.startswith(("predict", place))], text
+
+    off = build("off")
+    monkeypatch.delenv("GRAPHC_DEBUG")
+    monkeypatch.setattr("graphc.cache._LOADED", float("inf"))  # whoever edits graphc meanwhile
+    monkeypatch.setenv("GRAPHC_CACHE", str(folder / "cache"))
+    missed, hit = build("miss"), build("hits")
+    assert [missed[0]["cache"], hit[0]["cache"]] == ["miss", "hit"]
+    assert "compile cache: hit" in hit[2]
+    assert "llvm" not in hit[2]
+    assert off[0]["entries"] == missed[0]["entries"] == hit[0]["entries"]
+    assert off[1][0] == hit[1][0] == "predict: rolled 1 loop: 12 × 3 nodes, 1 left"
+    assert files("off/net") == files("miss/net") == files("hits/net")
 
 
 def test_quiet_prints_nothing(graphc):

@@ -304,7 +304,7 @@ def test_a_penalty_counts_once_and_not_on_frozen_weights() -> None:
     ("wrong", "code", "words"),
     [
         (lambda x: nn.Dense(3, activaton="relu"), "E213", "did you mean activation"),
-        (lambda x: nn.Dense(3, kernel_regularizer="l3"), "E213", "l1, l2 or l1_l2"),
+        (lambda x: nn.Dense(3, kernel_regularizer="l3"), "E213", "one of l1, l2, l1_l2"),
         (lambda x: nn.Conv2D(3, 3)(x), "E211", "needs 4 dimensions"),
         (lambda x: nn.Linear(5, 3)(x), "E211", "needs inputs with 5"),
         (lambda x: nn.Conv2d(3, 4, 3, groups=2), "E218", "do not divide"),

@@ -179,10 +179,15 @@ def test_stacks(value: Run) -> None:
 @pytest.mark.parametrize("make", [nn.SimpleRNN, nn.LSTM, nn.GRU])
 def test_dropout_draws_once_a_sequence(make: Callable[..., nn.Layer]) -> None:
     x = G.input("x", (2, 5, 3))
-    out = make(4, dropout=0.3, recurrent_dropout=0.3)(x)
+    layer = make(4, dropout=0.3, recurrent_dropout=0.3)
+    out = layer(x)
     model = G.Model(predict=out, run=G.Step(out, training=True))
     draws = [node for node in model.entries["run"].nodes if node.op.name == "random_uniform"]
-    assert [node.shape for node in draws] == [(2, 3), (2, 4)]
+    # As in Keras, every gate drops its own as soon as states are dropped.
+    gates = () if make is nn.SimpleRNN else (layer.cell.gates,)
+    assert [node.shape for node in draws] == [(*gates, 2, 3), (*gates, 2, 4)]
+    shared = G.Model(run=G.Step(make(4, dropout=0.3)(x), training=True)).entries["run"]
+    assert [node.shape for node in shared.nodes if node.op.name == "random_uniform"] == [(2, 3)]
     assert not [node for node in model.entries["predict"].nodes if node.op.name == "random_uniform"]
     compiled = G.compile(model, backend="numpy")
     data = _rng.normal(size=(2, 5, 3)).astype(np.float32)

@@ -159,8 +159,8 @@ def test_memory_mapped_arrays_are_read_batch_by_batch(tmp_path: Path, monkeypatc
     assert max(read) == 4
     assert history.history == plain.fit(X, Y, batch_size=4, validation_split=0.2).history
     # The arrays that batches are cut from are views of the file.
-    source = data.make_source(mapped, Y, ("x",), ("y",))
-    assert np.shares_memory(source._inputs[0], mapped)  # type: ignore[attr-defined]
+    source = data.make_source(mapped, Y, data.Names(("x",), ("y",), ("w",)))
+    assert np.shares_memory(source._arrays.inputs[0], mapped)  # type: ignore[union-attr]
 
 
 def test_whole_numbers_only_where_integers_are_wanted() -> None:

@@ -16,9 +16,9 @@ from graphc.frontends.dsl.tensor import Tensor, fail
 from graphc.frontends.nn.history import History
 from graphc.frontends.nn.layer import Layer
 from graphc.frontends.nn.summary import Block
-from graphc.frontends.nn.training.data import Array, Batch
+from graphc.frontends.nn.training.data import Array, Batch, Names
 from graphc.frontends.nn.training.engine import Engine, Target
-from graphc.frontends.nn.training.entries import Request, rate_name, target_names, training_entries
+from graphc.frontends.nn.training.entries import Request, rate_name, target_names, training_entries, weight_names
 from graphc.frontends.optim.optimizer import Optimizer, check_number
 
 DEFAULT_BATCH_SIZE = 32
@@ -48,7 +48,7 @@ class Compilable(Layer):
         self._request: Request | None = None
         self._target = Target()
         self._engine: Engine | None = None
-        self._trains = False
+        self._trains = self._weighted = False
         self._loaded: dict[str, Array] = {}
         self._batch_size = DEFAULT_BATCH_SIZE
 
@@ -103,6 +103,7 @@ class Compilable(Layer):
         metrics: Any = None,
         *,
         loss_weights: Any = None,
+        weighted_metrics: Any = None,
         backend: str = "llvm",
         threads: int = 1,
         fast_math: bool = False,
@@ -116,11 +117,12 @@ class Compilable(Layer):
             loss: a function of (y_true, y_pred) or its name; for several outputs a list, or a dict by label.
             metrics: a list of functions of (y_true, y_pred) or names; for several outputs a dict by label.
             loss_weights: numbers by which the losses of several outputs are multiplied.
+            weighted_metrics: as ``metrics``, for those in which samples count by their weights.
             backend: as in :func:`graphc.compile`.
             threads: native threads a step may use.
             fast_math: as in :func:`graphc.compile`.
         """
-        self._request = Request(optim.get(optimizer), loss, metrics, loss_weights)
+        self._request = Request(optim.get(optimizer), loss, metrics, loss_weights, weighted_metrics)
         self._target = Target(backend, threads, fast_math)
         self._drop_engine()
 
@@ -142,16 +144,23 @@ class Compilable(Layer):
         self._engine, self._trains = None, False
 
     @property
-    def target_names(self) -> tuple[str, ...]:
-        """Names of what the outputs are compared with: ``y``, or ``y_<label>`` for each of several."""
-        return target_names(list(self._outputs))
+    def array_names(self) -> Names:
+        """Names of the arrays that a batch consists of; those of Keras for one input and one output."""
+        if not self._connected():
+            return Names(("x",), target_names(("",)), weight_names(("",)))
+        labels = list(self._outputs)
+        return Names(tuple(str(tensor.name) for tensor in self._inputs), target_names(labels), weight_names(labels))
 
     # -- engines ---------------------------------------------------------------------------------------------------
 
     def _engine_for(self, batch: Batch | None, *, training: bool) -> Engine:
-        """The engine with the entry points that are wanted; what was there keeps its values."""
+        """The engine with the entry points that are wanted; what was there keeps its values.
+
+        Once samples have had weights they have them always, of 1 where nothing else is said.
+        """
         self._connected(batch, required=True)
-        if self._engine is not None and (self._trains or not training):
+        weights_are_new = batch is not None and bool(batch.weights) and not self._weighted
+        if self._engine is not None and (not training or (self._trains and not weights_are_new)):
             return self._engine
         entries: dict[str, Any] = {"predict": dict(self._outputs)}
         with self._at_work():
@@ -159,7 +168,8 @@ class Compilable(Layer):
                 if self._request is None:
                     hint = "call compile(optimizer, loss) first"
                     raise GraphcValueError("E455", f"{self.name} is not compiled", hint=hint)
-                entries |= training_entries(self._outputs, () if batch is None else batch.targets, self._request)
+                entries |= training_entries(self._outputs, Batch(()) if batch is None else batch, self._request)
+                self._weighted = batch is not None and bool(batch.weights)
             module = EntryPoints(**entries).module
         values = dict(self._loaded) if self._engine is None else {**self._loaded, **self._engine.values}
         if training:

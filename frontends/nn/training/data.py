@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -21,10 +21,12 @@ class Batch:
     Attributes:
         inputs: an array for each input.
         targets: an array for each output; none where there is nothing to compare with.
+        weights: how much each sample (or step of one) counts, an array for each output; none where all count alike.
     """
 
     inputs: tuple[Array, ...]
     targets: tuple[Array, ...] = ()
+    weights: tuple[Array, ...] = ()
 
     @property
     def size(self) -> int:
@@ -32,8 +34,37 @@ class Batch:
         return len(self.inputs[0])
 
 
+@dataclass(frozen=True)
+class Names:
+    """What the arrays of a batch are called.
+
+    Attributes:
+        inputs: of the model.
+        targets: what its outputs are compared with.
+        weights: of the samples, for each output.
+    """
+
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    weights: tuple[str, ...]
+
+    def batch(self, x: Any, y: Any = None, weight: Any = None) -> Batch:
+        """The arrays that a user gave, in order; one array of weights serves every output."""
+        if weight is not None and not isinstance(weight, (Mapping, list, tuple)):
+            weight = [weight] * len(self.weights) if len(self.weights) > 1 else weight
+        return Batch(
+            arrays_of(x, self.inputs, "x"),
+            () if y is None else arrays_of(y, self.targets, "y"),
+            () if weight is None else arrays_of(weight, self.weights, "sample_weight"),
+        )
+
+
 class Source(Protocol):
     """Batches, epoch after epoch."""
+
+    @property
+    def samples(self) -> int | None:
+        """How many there are, None where that is not known before."""
 
     def steps(self, batch_size: int) -> int | None:
         """Batches an epoch, None where that is not known before."""
@@ -48,32 +79,36 @@ class Source(Protocol):
 class ArraySource:
     """Samples ``start`` … ``stop`` of arrays: only the rows of a batch are ever read or copied.
 
-    Attributes:
-        samples: how many there are.
+    Args:
+        arrays: all of them.
+        steps: at most so many batches an epoch.
+        start: the first sample.
+        stop: the one behind the last.
     """
 
-    def __init__(
-        self, inputs: Sequence[Array], targets: Sequence[Array] = (), start: int = 0, stop: int | None = None
-    ) -> None:
-        self._inputs, self._targets = tuple(inputs), tuple(targets)
-        self._start, self._stop = start, len(inputs[0]) if stop is None else stop
-        self.samples = self._stop - start
+    def __init__(self, arrays: Batch, steps: int | None = None, start: int = 0, stop: int | None = None) -> None:
+        self._arrays, self._steps = arrays, steps
+        self._start, self._stop = start, arrays.size if stop is None else stop
+
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return self._stop - self._start
 
     def steps(self, batch_size: int) -> int:
         """Batches an epoch, the last of which may be smaller."""
-        return -(-self.samples // batch_size)
+        whole = -(-self.samples // batch_size)
+        return whole if self._steps is None else min(self._steps, whole)
 
     def batches(self, batch_size: int, order: Array | None = None) -> Iterator[Batch]:
         """The batches of one epoch; without ``order`` as they lie."""
-        for begin in range(0, self.samples, batch_size):
+        for begin in range(0, self.steps(batch_size) * batch_size, batch_size):
             end = min(begin + batch_size, self.samples)
             rows: Any = slice(self._start + begin, self._start + end)
             if order is not None:
                 rows = order[begin:end] + self._start
-            yield Batch(
-                tuple(np.asarray(array[rows]) for array in self._inputs),
-                tuple(np.asarray(array[rows]) for array in self._targets),
-            )
+            whole = (self._arrays.inputs, self._arrays.targets, self._arrays.weights)
+            yield Batch(*(tuple(np.asarray(array[rows]) for array in group) for group in whole))
 
     def first(self, batch_size: int) -> Batch:
         """The first batch."""
@@ -89,9 +124,8 @@ class ArraySource:
         if not 0.0 < fraction < 1.0 or border in (self._start, self._stop):
             message = f"validation_split={fraction} leaves {border - self._start} of {self.samples} samples to train on"
             raise GraphcValueError("E455", message, hint="a number between 0 and 1")
-        parts = (self._start, border), (border, self._stop)
-        first, second = (ArraySource(self._inputs, self._targets, *part) for part in parts)
-        return first, second
+        first = ArraySource(self._arrays, self._steps, self._start, border)
+        return first, ArraySource(self._arrays, None, border, self._stop)
 
 
 class StreamSource:
@@ -101,8 +135,10 @@ class StreamSource:
     so it needs a number of steps.
     """
 
-    def __init__(self, stream: Iterable[Any], inputs: Sequence[str], targets: Sequence[str], steps: int | None) -> None:
-        self._stream, self._inputs, self._targets, self._steps = stream, inputs, targets, steps
+    samples: int | None = None
+
+    def __init__(self, stream: Iterable[Any], names: Names, steps: int | None) -> None:
+        self._stream, self._names, self._steps = stream, names, steps
         self._iterator: Iterator[Any] | None = iter(stream) if iter(stream) is stream else None
         self._waiting: list[Batch] = []
 
@@ -134,11 +170,53 @@ class StreamSource:
         raise GraphcValueError("E455", "the data gave no batch")
 
     def _batch(self, item: Any) -> Batch:
-        if isinstance(item, (tuple, list)) and len(item) == 2:
-            return Batch(arrays_of(item[0], self._inputs, "x"), arrays_of(item[1], self._targets, "y"))
-        if isinstance(item, (tuple, list)) and len(item) != 1:
-            raise GraphcValueError("E455", f"a batch is (inputs, targets), got {len(item)} parts")
-        return Batch(arrays_of(item[0] if isinstance(item, (tuple, list)) else item, self._inputs, "x"))
+        parts = item if isinstance(item, (tuple, list)) else (item,)
+        if not 1 <= len(parts) <= 3:
+            raise GraphcValueError("E455", f"a batch is (inputs, targets, sample weights), got {len(parts)} parts")
+        return self._names.batch(*parts)
+
+
+class ClassWeighted:
+    """Another source's batches, each sample with the weight of its class.
+
+    Args:
+        source: of the batches, which have targets for one output: numbers of classes, or one-hot.
+        table: class → weight; 1 for a class that it lacks.
+
+    Raises:
+        GraphcValueError: a batch has targets for several outputs, or weights already.
+    """
+
+    def __init__(self, source: Source, table: Mapping[int, float]) -> None:
+        self._source, self._table = source, table
+
+    @property
+    def samples(self) -> int | None:
+        """Those of the source."""
+        return self._source.samples
+
+    def steps(self, batch_size: int) -> int | None:
+        """Those of the source."""
+        return self._source.steps(batch_size)
+
+    def batches(self, batch_size: int, order: Array | None = None) -> Iterator[Batch]:
+        """Those of the source, weighted."""
+        return map(self._weighted, self._source.batches(batch_size, order))
+
+    def first(self, batch_size: int) -> Batch:
+        """The batch that comes next."""
+        return self._weighted(self._source.first(batch_size))
+
+    def _weighted(self, batch: Batch) -> Batch:
+        if len(batch.targets) != 1 or batch.weights:
+            fault = "samples have weights already" if batch.weights else f"there are {len(batch.targets)} targets"
+            raise GraphcValueError("E455", f"class_weight is for one output, and in place of sample_weight: {fault}")
+        truth = batch.targets[0]
+        if truth.ndim > 1:
+            truth = np.argmax(truth, axis=-1) if truth.shape[-1] > 1 else truth[..., 0]
+        classes, places = np.unique(np.rint(truth).astype(np.int64), return_inverse=True)
+        weights = np.array([self._table.get(int(one), 1.0) for one in classes], np.float32)
+        return replace(batch, weights=(weights[places].reshape(truth.shape),))
 
 
 def is_stream(x: Any) -> bool:
@@ -170,31 +248,36 @@ def arrays_of(value: Any, names: Sequence[str], what: str) -> tuple[Array, ...]:
     return arrays
 
 
-def make_source(x: Any, y: Any, inputs: Sequence[str], targets: Sequence[str], steps: int | None = None) -> Source:
+def make_source(
+    x: Any, y: Any, names: Names, steps: int | None = None, weight: Any = None
+) -> ArraySource | StreamSource:
     """The batches of ``x`` and ``y``, or of what yields both.
 
     Args:
         x: an array, a list or dict of arrays, or an iterable of batches.
         y: likewise; None where there are no targets, or ``x`` yields them.
-        inputs: names of the model's inputs.
-        targets: names of what it is compared with.
-        steps: at most so many batches an epoch of an iterable.
+        names: of the arrays.
+        steps: at most so many batches an epoch.
+        weight: of the samples: an array (batch, …), or a list or dict of one for each output.
 
     Raises:
         GraphcTypeError: not numbers.
         GraphcValueError: no samples, or not equally many.
     """
     if is_stream(x):
-        if y is not None:
-            raise GraphcTypeError("E455", "batches from an iterator bring their targets with them: leave y out")
-        return StreamSource(x, inputs, targets, steps)
-    arrays = arrays_of(x, inputs, "x")
-    truth = () if y is None else arrays_of(y, targets, "y")
-    if truth and len(truth[0]) != len(arrays[0]):
-        raise GraphcValueError("E449", f"x has {len(arrays[0])} samples, y has {len(truth[0])}")
-    if not len(arrays[0]):
+        if y is not None or weight is not None:
+            message = (
+                "batches from an iterator bring their targets and weights with them: leave y and sample_weight out"
+            )
+            raise GraphcTypeError("E455", message)
+        return StreamSource(x, names, steps)
+    arrays = names.batch(x, y, weight)
+    for group, what in ((arrays.targets, "y"), (arrays.weights, "sample_weight")):
+        if group and len(group[0]) != arrays.size:
+            raise GraphcValueError("E449", f"x has {arrays.size} samples, {what} has {len(group[0])}")
+    if not arrays.size:
         raise GraphcValueError("E455", "there are no samples")
-    return ArraySource(arrays, truth)
+    return ArraySource(arrays, steps)
 
 
 def permutation(count: int, seed: int, epoch: int) -> Array:

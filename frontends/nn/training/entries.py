@@ -12,19 +12,24 @@ from graphc.frontends.dsl.creation import input as new_input
 from graphc.frontends.dsl.creation import state
 from graphc.frontends.dsl.penalties import penalized
 from graphc.frontends.dsl.tensor import Tensor
-from graphc.frontends.nn.training.data import Array
+from graphc.frontends.nn.training.data import Batch
 from graphc.frontends.nn.training.objectives import (
     Objective,
     get_loss,
     get_metric,
-    scalar_of,
+    loss_of,
+    metric_of,
     spread,
     target_dtype,
 )
 from graphc.frontends.optim import Optimizer
+from graphc.ir.dim import Dim
 
 BATCH = "batch"
 """The symbolic dimension that stands for the number of samples."""
+
+COUNT = "/count"
+"""Ends the name of an output that says how much a metric counts against those of other batches."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Request:
     loss: Any
     metrics: Any
     loss_weights: Any
+    weighted_metrics: Any = None
 
     def __post_init__(self) -> None:
         given = self.loss.values() if isinstance(self.loss, Mapping) else self.loss
@@ -46,22 +52,23 @@ class Request:
         """What is asked for each output."""
         losses = spread(self.loss, labels, "loss")
         weights = spread(self.loss_weights, labels, "loss weight")
-        # A list of metrics holds for every output, a dict says which.
-        metrics = spread(self.metrics, labels, "metric") if isinstance(self.metrics, Mapping) else None
-        made = []
-        for position, label in enumerate(labels):
-            chosen = self.metrics if metrics is None else metrics[position]
-            listed = chosen if isinstance(chosen, (list, tuple)) else [] if chosen is None else [chosen]
-            weight = weights[position]
-            made.append(
-                Objectives(
-                    label,
-                    None if losses[position] is None else get_loss(losses[position]),
-                    1.0 if weight is None else float(weight),
-                    tuple(map(get_metric, listed)),
-                )
+        metrics, weighted = _listed(self.metrics, labels), _listed(self.weighted_metrics, labels)
+        return [
+            Objectives(
+                label,
+                None if losses[position] is None else get_loss(losses[position]),
+                1.0 if weights[position] is None else float(weights[position]),
+                tuple((*get_metric(one), False) for one in metrics[position])
+                + tuple((*get_metric(one), True) for one in weighted[position]),
             )
-        return made
+            for position, label in enumerate(labels)
+        ]
+
+
+def _listed(given: Any, labels: Sequence[str]) -> list[Sequence[Any]]:
+    """The metrics of each output: a list holds for every output, a dict says which."""
+    each = spread(given, labels, "metric") if isinstance(given, Mapping) else [given] * len(labels)
+    return [one if isinstance(one, (list, tuple)) else () if one is None else (one,) for one in each]
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,13 @@ class Objectives:
         label: the output's name.
         loss: None where it counts for nothing.
         weight: of the loss.
-        metrics: (name, function).
+        metrics: (name, function, whether the weights of samples count).
     """
 
     label: str
     loss: Objective | None
     weight: float
-    metrics: tuple[tuple[str, Objective], ...]
+    metrics: tuple[tuple[str, Objective, bool], ...]
 
 
 def target_names(labels: Sequence[str]) -> tuple[str, ...]:
@@ -86,32 +93,44 @@ def target_names(labels: Sequence[str]) -> tuple[str, ...]:
     return ("y",) if len(labels) == 1 else tuple(f"y_{label}" for label in labels)
 
 
+def weight_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """Names of the weights of samples: ``sample_weight``, or ``sample_weight_<label>`` for each of several outputs."""
+    return ("sample_weight",) if len(labels) == 1 else tuple(f"sample_weight_{label}" for label in labels)
+
+
 def rate_name(optimizer: Optimizer) -> str:
     """The state variable that holds the learning rate."""
     return f"{optimizer.name}/learning_rate"
 
 
-def training_entries(outputs: Mapping[str, Tensor], targets: Sequence[Array], request: Request) -> dict[str, Any]:
-    """The entry points ``evaluate`` and ``train``, for targets shaped as ``targets``."""
-    if not targets:
+def training_entries(outputs: Mapping[str, Tensor], batch: Batch, request: Request) -> dict[str, Any]:
+    """The entry points ``evaluate`` and ``train``, for targets and weights shaped as those of ``batch``."""
+    if not batch.targets:
         raise GraphcValueError("E455", "there is nothing to compare the predictions with", hint="give y")
     total: Tensor | None = None
     figures: dict[str, Tensor] = {}
-    names = target_names(list(outputs))
+    names, weights = target_names(list(outputs)), weight_names(list(outputs))
     for position, wanted in enumerate(request.objectives(list(outputs))):
-        prediction, given = outputs[wanted.label], targets[position]
+        prediction, given = outputs[wanted.label], batch.targets[position]
         samples = prediction.shape[0] if prediction.ndim else BATCH
         dtype = target_dtype(wanted.loss, given.dtype, prediction.dtype)
         truth = new_input(names[position], (samples, *given.shape[1:]), dtype)
+        weight = None
+        if batch.weights:
+            sizes: tuple[Dim | str, ...] = (samples, *batch.weights[position].shape[1:])
+            weight = new_input(weights[position], sizes, prediction.dtype)
         prefix = f"{wanted.label}_" if len(outputs) > 1 else ""
         if wanted.loss is not None:
-            value = scalar_of(wanted.loss, truth, prediction)
+            value = loss_of(wanted.loss, truth, prediction, weight)
             weighted = value if wanted.weight == 1.0 else value * wanted.weight
             total = weighted if total is None else total + weighted
             if prefix:
                 figures[f"{prefix}loss"] = value
-        for name, metric in wanted.metrics:
-            figures[f"{prefix}{name}"] = scalar_of(metric, truth, prediction)
+        for name, metric, takes_weights in wanted.metrics:
+            value, count = metric_of(metric, truth, prediction, weight if takes_weights else None)
+            figures[f"{prefix}{name}"] = value
+            if count is not None:
+                figures[f"{prefix}{name}{COUNT}"] = count
     if total is None:
         raise GraphcValueError("E455", "there is no loss to train for", hint="e.g. compile('adam', loss='mse')")
     total = penalized(total)

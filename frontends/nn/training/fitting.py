@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from graphc.errors import GraphcValueError
 from graphc.frontends.nn.history import History
 from graphc.frontends.nn.training.data import ArraySource, Source, permutation
+from graphc.frontends.nn.training.entries import COUNT
 from graphc.frontends.nn.training.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,23 +45,20 @@ class Run:
 
 
 class Means:
-    """Figures of batches, averaged over samples."""
+    """Figures of batches, averaged over samples, or over what their ``/count`` says."""
 
     def __init__(self) -> None:
-        self._totals: dict[str, float] = {}
-        self._samples = 0
+        self._totals: dict[str, tuple[float, float]] = {}
 
     def add(self, figures: Mapping[str, float], samples: int) -> dict[str, float]:
         """Take in the figures of a batch, and give the means so far."""
-        self._samples += samples
         for name, value in figures.items():
-            self._totals[name] = self._totals.get(name, 0.0) + value * samples
-        return self.means
-
-    @property
-    def means(self) -> dict[str, float]:
-        """The means so far."""
-        return {name: total / self._samples for name, total in self._totals.items()}
+            if name.endswith(COUNT):
+                continue
+            count = figures.get(f"{name}{COUNT}", samples)
+            total, counted = self._totals.get(name, (0.0, 0.0))
+            self._totals[name] = total + value * count, counted + count
+        return {name: total / counted if counted else 0.0 for name, (total, counted) in self._totals.items()}
 
 
 def fit(network: Network, run: Run) -> History:
@@ -98,7 +96,7 @@ def fit(network: Network, run: Run) -> History:
 
 def _epoch(network: Network, run: Run, epoch: int, progress: Progress, stop: threading.Event) -> dict[str, float]:
     order = None
-    if run.shuffle and isinstance(run.source, ArraySource):
+    if run.shuffle and run.source.samples is not None:
         order = permutation(run.source.samples, run.seed, epoch)
     means = Means()
     logs: dict[str, float] = {}

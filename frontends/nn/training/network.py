@@ -15,7 +15,15 @@ from graphc.frontends.nn import summary as summaries
 from graphc.frontends.nn.history import History
 from graphc.frontends.nn.training import fitting
 from graphc.frontends.nn.training.compilable import DEFAULT_BATCH_SIZE, Compilable
-from graphc.frontends.nn.training.data import Array, Batch, Source, make_source
+from graphc.frontends.nn.training.data import (
+    Array,
+    ArraySource,
+    Batch,
+    ClassWeighted,
+    Source,
+    StreamSource,
+    make_source,
+)
 from graphc.frontends.nn.training.engine import read_states
 from graphc.frontends.nn.training.entries import BATCH
 from graphc.frontends.nn.training.names import aligned
@@ -38,11 +46,11 @@ class Network(Compilable):
 
     # -- work ------------------------------------------------------------------------------------------------------
 
-    def _source(self, x: Any, y: Any, batch_size: int, steps: int | None = None) -> Source:
+    def _source(
+        self, x: Any, y: Any, batch_size: int, steps: int | None = None, sample_weight: Any = None
+    ) -> ArraySource | StreamSource:
         """The data as batches; connects the network where its inputs are not known yet."""
-        names = tuple(str(tensor.name) for tensor in self._inputs) if self._connected() else ("x",)
-        targets = self.target_names if self._outputs else ("y",)
-        source = make_source(x, y, names, targets, steps)
+        source = make_source(x, y, self.array_names, steps, sample_weight)
         if not self._outputs:
             self._connected(source.first(batch_size), required=True)
         return source
@@ -58,6 +66,8 @@ class Network(Compilable):
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
         *,
         seed: int = 0,
         initial_epoch: int = 0,
@@ -68,20 +78,23 @@ class Network(Compilable):
         """Train.  Ctrl-C ends after the present step and keeps what was learned.
 
         Args:
-            x: an array, a list or dict of arrays for several inputs, or an iterable of batches (inputs, targets).
-                Memory-mapped arrays are read batch by batch.
+            x: an array, a list or dict of arrays for several inputs, or an iterable of batches (inputs, targets) or
+                (inputs, targets, sample weights).  Memory-mapped arrays are read batch by batch.
             y: the targets; None where ``x`` yields them.
             batch_size: samples a step, 32 by default.
             epochs: number of the last epoch.
             verbose: 0 silent, 1 a bar, 2 a line an epoch, ``"auto"`` a bar on a terminal and nothing elsewhere.
             callbacks: see :mod:`graphc.nn.callbacks`.
             validation_split: share of the samples, the last ones before shuffling, that are measured and not learned.
-            validation_data: (x, y) to measure after each epoch, or an iterable of batches.
+            validation_data: (x, y) or (x, y, sample weights) to measure after each epoch, or an iterable of batches.
             shuffle: True takes the samples of arrays in another order in each epoch.
+            class_weight: class → how much its samples count in the loss, for one output; 1 for a class it lacks.
+            sample_weight: how much each sample counts in the loss: an array (samples) or (samples, steps), for several
+                outputs also a list or dict of them.
             seed: of that order.
             initial_epoch: number of the first epoch, to go on with a run.
-            steps_per_epoch: batches an epoch of an iterable.
-            validation_steps: batches of an iterable to measure.
+            steps_per_epoch: batches an epoch; all there are by default.
+            validation_steps: batches to measure; likewise.
             validation_batch_size: by default ``batch_size``.
 
         Returns:
@@ -89,7 +102,7 @@ class Network(Compilable):
         """
         size = self._checked_batch_size(batch_size)
         run = fitting.Run(
-            source=self._source(x, y, size, steps_per_epoch),
+            source=self._source(x, y, size, steps_per_epoch, sample_weight),
             batch_size=size,
             epochs=epochs,
             initial_epoch=initial_epoch,
@@ -100,10 +113,14 @@ class Network(Compilable):
             validation_batch_size=size if validation_batch_size is None else validation_batch_size,
         )
         if validation_data is not None:
-            x, y = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
-            run.validation = self._source(x, y, run.validation_batch_size, validation_steps)
+            given = validation_data if isinstance(validation_data, (tuple, list)) else (validation_data, None)
+            if len(given) not in (2, 3):
+                raise GraphcValueError("E455", f"validation_data is (x, y) or (x, y, weights), got {len(given)} parts")
+            run.validation = self._source(given[0], given[1], run.validation_batch_size, validation_steps, *given[2:])
         elif validation_split:
             run.split(validation_split)
+        if class_weight is not None:
+            run.source = ClassWeighted(run.source, class_weight)
         self._engine_for(run.source.first(size), training=True)
         self._batch_size = size
         self.history = fitting.fit(self, run)
@@ -118,19 +135,53 @@ class Network(Compilable):
         return int(given)
 
     def run_batch(self, entry: str, batch: Batch) -> dict[str, float]:
-        """The figures of ``train`` or ``evaluate`` for one batch."""
+        """What ``train`` or ``evaluate`` gives for one batch: figures, and under names that end in ``/count`` how much
+        some of them count against other batches.
+        """
         engine = self._engine_for(batch, training=True)
-        made = engine.call(entry, self._named(batch))
-        return {name: float(value) for name, value in made.items()}
+        given = self._named(batch)
+        if self._weighted and not batch.weights:
+            for node in engine.module.entry(entry).inputs:
+                if node.attrs["name"] in self.array_names.weights:
+                    given[node.attrs["name"]] = np.ones((batch.size, *node.shape[1:]), np.float32)
+        return {name: float(value) for name, value in engine.call(entry, given).items()}
 
     def _named(self, batch: Batch) -> dict[str, Array]:
-        names = (*(str(tensor.name) for tensor in self._inputs), *self.target_names)
-        return dict(zip(names, (*batch.inputs, *batch.targets), strict=False))
+        names = self.array_names
+        given = zip(names.inputs, batch.inputs, strict=True)
+        return {
+            **dict(given),
+            **dict(zip(names.targets, batch.targets, strict=False)),
+            **dict(zip(names.weights, batch.weights, strict=False)),
+        }
 
-    def train_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Figures:
+    def _on_batch(
+        self, entry: str, x: Any, y: Any, sample_weight: Any, class_weight: Any, return_dict: bool
+    ) -> Figures:
+        source: Source = self._source(x, y, sys.maxsize, None, sample_weight)
+        if class_weight is not None:
+            source = ClassWeighted(source, class_weight)
+        batch = source.first(sys.maxsize)
+        return _returned(fitting.Means().add(self.run_batch(entry, batch), batch.size), return_dict)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Figures:
         """One step; the loss and the metrics before it, as :meth:`evaluate` gives them."""
-        figures = self.run_batch("train", self._source(x, y, sys.maxsize).first(sys.maxsize))
-        return _returned(figures, return_dict)
+        return self._on_batch("train", x, y, sample_weight, class_weight, return_dict)
+
+    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None, return_dict: bool = False) -> Figures:
+        """The loss and the metrics of a batch, which change nothing."""
+        return self._on_batch("evaluate", x, y, sample_weight, None, return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for a batch."""
+        return self.predict(x, sys.maxsize)
 
     def evaluate(
         self,
@@ -138,6 +189,7 @@ class Network(Compilable):
         y: Any = None,
         batch_size: int | None = None,
         verbose: int | str | bool = "auto",
+        sample_weight: Any = None,
         *,
         steps: int | None = None,
         return_dict: bool = False,
@@ -149,14 +201,15 @@ class Network(Compilable):
             y: as in :meth:`fit`.
             batch_size: samples at once, 32 by default.
             verbose: 1 prints the figures, ``"auto"`` does so on a terminal.
-            steps: batches of an iterable to measure.
+            sample_weight: as in :meth:`fit`.
+            steps: batches to measure; all there are by default.
             return_dict: True gives the figures by name.
 
         Returns:
             The loss where there are no metrics, else a list of the loss and the metrics.
         """
         size = self._checked_batch_size(batch_size)
-        source = self._source(x, y, size, steps)
+        source = self._source(x, y, size, steps, sample_weight)
         self._engine_for(source.first(size), training=True)
         progress = Progress(verbose, 1)
         figures = fitting.measure(self, source, size)
@@ -177,7 +230,7 @@ class Network(Compilable):
             x: an array, a list or dict of arrays, or an iterable of batches.
             batch_size: samples at once, 32 by default.
             verbose: accepted as in Keras; nothing is printed.
-            steps: batches of an iterable to predict.
+            steps: batches to predict; all there are by default.
         """
         size = self._checked_batch_size(batch_size)
         source = self._source(x, None, size, steps)

@@ -1,4 +1,4 @@
-"""Losses and metrics by name, as ``compile`` takes them."""
+"""Losses and metrics as ``compile`` takes them: by name, as objects, as functions of (y_true, y_pred)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphcTypeError, GraphcValueError, nearest
-from graphc.frontends.dsl.reductions import mean
+from graphc.frontends.dsl.lookup import by_name
+from graphc.frontends.dsl.movement import broadcast_to
+from graphc.frontends.dsl.reductions import mean, sum
 from graphc.frontends.dsl.tensor import Tensor
-from graphc.frontends.nn import losses, metrics
-from graphc.frontends.nn.layer import snake_case
+from graphc.frontends.nn import loss_functions, losses, metric_functions
+from graphc.frontends.nn.layer import argument_names, snake_case
+from graphc.frontends.nn.loss_functions import along, reduced
+from graphc.frontends.nn.losses import Loss
+from graphc.frontends.nn.masking import mask_of, with_mask
+from graphc.frontends.nn.metrics import Metric
+from graphc.frontends.nn.torch_losses import TorchLoss
 from graphc.ir.types import DType, int64
 
-Objective = Callable[[Tensor, Tensor], Tensor]
+Objective = Callable[..., Tensor]
 """A function of (y_true, y_pred)."""
 
 _LOSSES: Mapping[str, Objective] = {
-    name: getattr(losses, name)
+    name: getattr(loss_functions, name)
     for name in (
         "binary_crossentropy",
         "categorical_crossentropy",
@@ -34,18 +41,7 @@ _LOSSES: Mapping[str, Objective] = {
         "squared_hinge",
     )
 }
-_METRICS: Mapping[str, Objective] = {
-    name: getattr(metrics, name)
-    for name in (
-        "accuracy",
-        "binary_accuracy",
-        "categorical_accuracy",
-        "root_mean_squared_error",
-        "sparse_categorical_accuracy",
-        "sparse_top_k_categorical_accuracy",
-        "top_k_categorical_accuracy",
-    )
-}
+_METRICS: Mapping[str, Objective] = {name: getattr(metric_functions, name) for name in metric_functions.__all__}
 _SHORT = {
     "acc": "accuracy",
     "bce": "binary_crossentropy",
@@ -55,24 +51,24 @@ _SHORT = {
     "nll": "negative_log_likelihood",
     "rmse": "root_mean_squared_error",
 }
-_INTEGER_TARGETS: tuple[str, ...] = ("sparse_categorical_crossentropy", "negative_log_likelihood")
+_INTEGER_TARGETS: tuple[Objective, ...] = (
+    losses.sparse_categorical_crossentropy,
+    losses.negative_log_likelihood,
+)
 
 
 def _named(identifier: str, known: Mapping[str, Objective], what: str) -> Objective:
     # Keras also takes the names of its classes, such as "MeanSquaredError".
     name = identifier.lower() if identifier.lower() in _SHORT else snake_case(identifier)
-    found = known.get(_SHORT.get(name, name))
-    if found is None:
-        close = nearest(name, known)
-        hint = f"did you mean {close!r}?" if close else f"one of {', '.join(sorted(known))}, or a function"
-        raise GraphcValueError("E213", f"unknown {what} {identifier!r}", hint=hint)
-    return found
+    return by_name(_SHORT.get(name, name), known, what)
 
 
 def get_loss(identifier: Any) -> Objective:
-    """The loss meant by a name such as ``"mse"``, or by a function of (y_true, y_pred)."""
+    """The loss meant by a name such as ``"mse"``, an object of ``nn.losses``, or a function of (y_true, y_pred)."""
     if isinstance(identifier, str):
         return _named(identifier, _LOSSES, "loss")
+    if isinstance(identifier, type) and issubclass(identifier, (Loss, TorchLoss)):
+        identifier = identifier()
     if not callable(identifier):
         raise GraphcTypeError("E213", f"a loss is a name or a function of (y_true, y_pred), got {identifier!r}")
     function: Objective = identifier
@@ -80,12 +76,16 @@ def get_loss(identifier: Any) -> Objective:
 
 
 def get_metric(identifier: Any) -> tuple[str, Objective]:
-    """Name in the logs, and the metric meant by a name such as ``"accuracy"`` or by a function of (y_true, y_pred)."""
+    """Name in the logs, and the metric meant by a name such as ``"accuracy"``, an object or a function."""
     if isinstance(identifier, str):
         return identifier, _named(identifier, {**_LOSSES, **_METRICS}, "metric")
+    if isinstance(identifier, type) and issubclass(identifier, (Loss, Metric)):
+        identifier = identifier()
     if not callable(identifier):
         raise GraphcTypeError("E213", f"a metric is a name or a function of (y_true, y_pred), got {identifier!r}")
     name = getattr(identifier, "name", None) or getattr(identifier, "__name__", None)
+    if isinstance(identifier, TorchLoss):
+        return snake_case(type(identifier).__name__), identifier.objective
     return str(name or snake_case(type(identifier).__name__)), identifier
 
 
@@ -94,17 +94,75 @@ def target_dtype(loss: Objective | None, given: np.dtype[Any], prediction: DType
 
     A user's own loss gets integers where the data are integers.
     """
-    if loss is not None and loss in _LOSSES.values():
-        return int64 if loss in map(_LOSSES.get, _INTEGER_TARGETS) else prediction
+    if type(loss).__module__ == losses.__name__ or loss in _LOSSES.values():
+        integers = loss.integer_targets if isinstance(loss, Loss) else loss in _INTEGER_TARGETS
+        return int64 if integers else prediction
     return int64 if given.kind in "iu" else prediction
 
 
-def scalar_of(objective: Objective, truth: Tensor, prediction: Tensor) -> Tensor:
-    """The objective's value, the mean where it gives one for each sample."""
+# -- values ------------------------------------------------------------------------------------------------------------
+
+
+def _each(objective: Objective, truth: Tensor, prediction: Tensor) -> Tensor:
+    """One value a sample or step; a scalar where the objective gives no other.
+
+    The mask of the prediction is left to the caller where there is something that it could be applied to.
+    """
+    plain = with_mask(prediction, None)
+    if isinstance(objective, Loss):
+        return objective.call(truth, plain)
+    function = type(objective).function if isinstance(objective, Metric) else objective
+    known = function in _LOSSES.values() or function in _METRICS.values()
+    if known and "reduction" in argument_names(function):
+        return objective(truth, plain, reduction="none")
     value = objective(truth, prediction)
     if not isinstance(value, Tensor):
         raise GraphcTypeError("E213", f"a loss or metric must give a tensor, got {type(value).__name__}")
-    return mean(value) if value.ndim else value
+    return value
+
+
+def _unweightable(objective: Objective) -> GraphcValueError:
+    name = getattr(objective, "name", None) or getattr(objective, "__name__", type(objective).__name__)
+    message = f"{name} gives one number for the whole batch, so that samples cannot have weights"
+    return GraphcValueError("E455", message, hint='return one value a sample, e.g. with reduction="none"')
+
+
+def loss_of(loss: Objective, truth: Tensor, prediction: Tensor, weight: Tensor | None) -> Tensor:
+    """The loss of a batch; steps that the mask of ``prediction`` leaves out do not count."""
+    if isinstance(loss, TorchLoss):
+        values = (loss if weight is None else loss.unreduced()).objective(truth, prediction)
+    else:
+        values = _each(loss, truth, prediction)
+    if not values.ndim:
+        if weight is not None:
+            raise _unweightable(loss)
+        return values
+    reduction = loss.reduction if isinstance(loss, Loss) else "mean"
+    return reduced(values, "mean" if reduction in ("none", None) else reduction, prediction, weight)
+
+
+def metric_of(
+    metric: Objective, truth: Tensor, prediction: Tensor, weight: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The metric of a batch, and how much it counts against other batches where that is not by their samples."""
+    mask = mask_of(prediction)
+    if mask is None and weight is None:
+        value = metric(truth, prediction)
+        if not isinstance(value, Tensor):
+            raise GraphcTypeError("E213", f"a loss or metric must give a tensor, got {type(value).__name__}")
+        return mean(value) if value.ndim else value, None
+    values = _each(metric, truth, prediction)
+    if not values.ndim:
+        if weight is not None:
+            raise _unweightable(metric)
+        return values, None
+    shares = [along(one, values, what) for one, what in ((mask, "mask"), (weight, "sample weight")) if one is not None]
+    share = shares[0].astype(values.dtype)
+    for other in shares[1:]:
+        share = share * other.astype(values.dtype)
+    each = broadcast_to(share, values.shape)
+    total = sum(mean(each, axis=tuple(range(1, each.ndim))) if each.ndim > 1 else each)
+    return reduced(values, "mean_with_sample_weight", None, share), total
 
 
 def spread(given: Any, labels: Sequence[str], what: str) -> list[Any]:

@@ -7,7 +7,11 @@ recognised by five comparisons, and the pointer tables of a workspace are made o
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -113,7 +117,8 @@ class SourceCode:
         functions: entry point → function of the inputs and a dict of the states, which it updates in place; it returns
             its output, or a dict of several.
 
-    Unlike native code, Python can be interrupted (Ctrl-C) while it writes the new states, some of which are then old.
+    Unlike native code, Python can be interrupted (Ctrl-C) while it writes the new states: in the main thread an
+    interrupt waits for the end of a call that updates state.
     """
 
     def __init__(self, functions: Mapping[str, Function]) -> None:
@@ -247,7 +252,7 @@ def _source_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
         ]
         if entry.updates:
             values = [value.copy() if np.may_share_memory(value, states.block) else value for value in values]
-        with pool.writing() if entry.updates else pool.reading():
+        with _written_whole(pool) if entry.updates else pool.reading():
             parameters = dict(arrays)
             try:
                 with np.errstate(all="ignore"):
@@ -266,6 +271,25 @@ def _source_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
         return _result(entry, outputs, out)
 
     return _described(call, entry)
+
+
+@contextmanager
+def _written_whole(pool: Turns[Workspace]) -> Iterator[None]:
+    """A writer's turn that Ctrl-C does not end in the middle: what SIGINT means happens after it."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        with pool.writing():
+            yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+    try:
+        signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+        with pool.writing():
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if waiting:
+            before(*waiting[0])
 
 
 def _own_results(entry: EntrySpec, made: Any, outs: Sequence[Array | None]) -> list[Array]:

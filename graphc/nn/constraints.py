@@ -1,0 +1,3 @@
+"""The public face of ``graphc.frontends.nn.constraints``."""
+
+from graphc.frontends.nn.constraints import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The public face of ``graphc.frontends.nn.models``."""
+
+from graphc.frontends.nn.models import *  # noqa: F403
