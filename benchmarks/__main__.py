@@ -15,10 +15,11 @@ from typing import Any
 
 from benchmarks import limits, machine, report
 from benchmarks.peers import OURS, PEERS
-from benchmarks.results import Row
+from benchmarks.processes import cores
+from benchmarks.results import OK, UNSUPPORTED, Row
 from benchmarks.runner import QUICK, Plan, Runner
 from benchmarks.spec import INFER, MODES, TRAIN
-from benchmarks.workloads import SUITES, cases, select
+from benchmarks.workloads import SUITES, Case, cases, select
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,11 +63,19 @@ def cache_folder(given: Path | None) -> Iterator[Path]:
         yield Path(name)
 
 
-def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
-    """Measure what was asked for, with a line for each workload on standard error."""
-    chosen = select(options.workloads)
+def run(options: argparse.Namespace, chosen: Sequence[Case]) -> tuple[dict[str, Any], list[Row]]:
+    """Measure what was asked for, with a line for each workload on standard error.
+
+    Results are written after every workload, so that a run that is stopped leaves what it has.
+    """
     modes = [INFER] * options.infer + [TRAIN] * options.train or list(MODES)
     rates = limits.measure()
+    facts: dict[str, Any] = {
+        "machine": machine.describe(),
+        "versions": {},
+        "rates": dataclasses.asdict(rates),
+        "options": {"threads": options.threads, "quick": options.quick, "tiny": options.tiny},
+    }
     rows: list[Row] = []
     with cache_folder(options.cache) as cache:
         runner = Runner(options.peers, options.threads, plan_of(options), cache, rates)
@@ -74,20 +83,24 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]]:
             for row in runner.rows(chosen, modes):
                 rows.append(row)
                 print(progress(row), file=sys.stderr, flush=True)
-            found = runner.versions()
-            rates = rates.better(limits.measure())
+                facts["versions"] = runner.versions()
+                save(options.json, facts, rows)
         finally:
             runner.close()
+    rates = rates.better(limits.measure())
+    facts["rates"] = dataclasses.asdict(rates)
     known = cases()
     for row in rows:
         row.limit = limits.limit(known[row.workload].workload(options.tiny), row.mode, rates, row.threads)
-    facts = {
-        "machine": machine.describe(),
-        "versions": found,
-        "rates": dataclasses.asdict(rates),
-        "options": {"threads": options.threads, "quick": options.quick, "tiny": options.tiny},
-    }
+    save(options.json, facts, rows)
     return facts, rows
+
+
+def save(path: Path | None, facts: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Write JSON, where it was asked for."""
+    if path is not None:
+        content = {**facts, "rows": [row.to_json() for row in rows]}
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def progress(row: Row) -> str:
@@ -113,17 +126,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for suite, members in SUITES.items():
             print(f"{suite}: {' '.join(case.name for case in members)}")
         return 0
-    try:
-        facts, rows = load(options.show) if options.show else run(options)
-    except ValueError as fault:
-        parser().error(str(fault))
+    if options.show:
+        facts, rows = load(options.show)
+    else:
+        try:
+            chosen = select(options.workloads)
+            cores(options.threads)
+        except ValueError as fault:
+            parser().error(str(fault))
+        facts, rows = run(options, chosen)
     print(report.text(facts, rows))
-    if options.json:
-        content = {**facts, "rows": [row.to_json() for row in rows]}
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if options.plot:
         report.plot(options.plot, facts, rows)
-    wrong = [row for row in rows if OURS in row.peers and row.peers[OURS].status not in ("ok", "unsupported")]
+    wrong = [row for row in rows if OURS in row.peers and row.peers[OURS].status not in (OK, UNSUPPORTED)]
     return 1 if wrong else 0
 
 

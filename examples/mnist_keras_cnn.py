@@ -29,18 +29,18 @@ input_shape = (28, 28, 1)
 
 def listing() -> Sequential:
     """The model as Keras' documents have it."""
-    model_cnn = Sequential(
-        [
-            Conv2D(32, kernel_size=(3, 3), activation="relu", input_shape=input_shape),
-            MaxPooling2D(pool_size=(2, 2)),
-            Conv2D(64, kernel_size=(3, 3), activation="relu"),
-            MaxPooling2D(pool_size=(2, 2)),
-            Flatten(),
-            Dropout(0.5),
-            Dense(10, activation="softmax"),
-        ]
-    )
+    # fmt: off
+    model_cnn = Sequential([
+        Conv2D(32, kernel_size=(3, 3), activation='relu', input_shape=input_shape),
+        MaxPooling2D(pool_size=(2, 2)),
+        Conv2D(64, kernel_size=(3, 3), activation='relu'),
+        MaxPooling2D(pool_size=(2, 2)),
+        Flatten(),
+        Dropout(0.5),
+        Dense(10, activation='softmax')
+    ])
     model_cnn.summary()
+    # fmt: on
     return model_cnn
 
 

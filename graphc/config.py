@@ -40,7 +40,6 @@ class Options:
         disable: passes to leave out, by name.
         dims: values for symbolic dimensions.
         seed: of the initial parameter values.
-        threads: native threads a call may use.
         memory_budget: bytes that the intermediate values of an entry point may take; None for no limit.
     """
 
@@ -50,7 +49,6 @@ class Options:
     disable: tuple[str, ...] = ()
     dims: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
-    threads: int = 1
     memory_budget: int | None = None
 
 

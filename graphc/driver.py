@@ -76,7 +76,7 @@ def compile(
     fast_math: bool = False,
     disable: Sequence[str] = (),
     seed: int = 0,
-    threads: int = 1,
+    threads: int | str | None = None,
     memory_budget: int | str | None = None,
     observer: Observer | None = None,
     states_of: CompiledModel | None = None,
@@ -94,7 +94,8 @@ def compile(
         fast_math: let the compiler assume no NaN or infinity and re-associate.
         disable: passes to leave out, by name.
         seed: of the initial values of parameters.
-        threads: native threads a call may use.
+        threads: native threads of a call, 0 or ``"auto"`` for one a processor; where it is left out, what the
+            environment's ``GRAPHC_THREADS`` says, else 1.  The code is the same, and so is every result.
         memory_budget: bytes (or text such as ``"64MB"``) that the intermediate values of an entry point may take,
             packed weights apart; backward loops then compute forward steps again as far as that is needed.
         observer: told of every pass, which are then run even where the compile cache knows the result.
@@ -112,7 +113,7 @@ def compile(
             chosen = _backend(backend)
         left_out = (*disable, *chosen.leave_out)
         budget = parse_bytes(memory_budget)
-        options = Options(backend, cpu, fast_math, left_out, dict(dims or {}), seed, threads, budget)
+        options = Options(backend, cpu, fast_math, left_out, dict(dims or {}), seed, budget)
         with stage("bind"):
             module = bind_dimensions(to_module(model, inputs=inputs, outputs=outputs, name=name), options.dims)
         with _collector_paused():
@@ -125,6 +126,7 @@ def compile(
                 schedule=None if scheduled is not None else lambda: _run_passes(module, options),
                 seed=seed,
                 states_of=states_of,
+                threads=threads,
             )
     compiled.compilation = recorder.finish()
     return compiled

@@ -286,7 +286,7 @@ def _loop_attempt(rng: np.random.Generator) -> tuple[Graph, list[Array]] | None:
     wrt = [x] if rng.random() < 0.5 else []
     for _ in range(layers):
         rows = [b.op("index", reached, axis=axis, index=step) for step in range(steps)]
-        seen = _run_layer(m, element, rows, batch, hidden)
+        seen = run_layer(m, element, rows, batch, hidden)
         reached = b.op("stack", *seen, axis=axis)
     result = b.op("stack", *seen, axis=m.number(0, 2)) if rng.random() < 0.5 else seen[-1]
     if rng.random() < 0.3 and len(seen) > 2 and result.rank == 2:
@@ -304,7 +304,7 @@ def _loop_attempt(rng: np.random.Generator) -> tuple[Graph, list[Array]] | None:
     return (graph, m.arrays) if is_fit(graph, m.arrays) else None
 
 
-def _run_layer(m: GraphMaker, element: DType, rows: Sequence[Node], batch: int, hidden: int) -> list[Node]:
+def run_layer(m: GraphMaker, element: DType, rows: Sequence[Node], batch: int, hidden: int) -> list[Node]:
     """The outputs of a recurrent layer over ``rows``, in their order.
 
     It may run backwards, treat its first or last step apart, look at the row before, or have a weight for each step.
@@ -314,7 +314,7 @@ def _run_layer(m: GraphMaker, element: DType, rows: Sequence[Node], batch: int, 
     for shape in ((rows[0].shape[-1], hidden), (hidden, hidden), (hidden,)):
         m.source(element, shape, state=True)
     parameters = m.states[first:]
-    cell = _random_cell(m, element)
+    cell = random_cell(m, element)
     if rng.random() < 0.25:
         m.source(element, (steps, hidden), state=True)
         weights: Node | None = m.states[-1]
@@ -340,7 +340,7 @@ def _run_layer(m: GraphMaker, element: DType, rows: Sequence[Node], batch: int, 
 Cell = Callable[[Node, Sequence[Node], Sequence[Node]], list[Node]]
 
 
-def _random_cell(m: GraphMaker, element: DType) -> Cell:
+def random_cell(m: GraphMaker, element: DType) -> Cell:
     """A few random instructions over the step's input, the parameters and the carries: the same ones every step."""
     b = m.b
     instructions = [

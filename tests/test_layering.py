@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Lowest first; packages of one rank do not see each other, save for _SIBLINGS.
 _RANKS = (
-    ("errors", "config", "clock"),
+    ("errors", "config", "clock", "interrupts"),
     ("ir",),
     ("ops",),
     ("autodiff", "passes"),
@@ -96,7 +96,7 @@ def _fault_of_layer(module: str, name: str) -> str | None:
         if seen == own:
             foreign = own == "backends" and own_rest and seen_rest and own_rest[0] != seen_rest[0]
             return "backends do not see each other" if foreign else None
-        if seen == "driver" and any(_inside(module, running) for running in _RUNNING_FRONTENDS):
+        if seen in ("driver", "interrupts") and any(_inside(module, running) for running in _RUNNING_FRONTENDS):
             return None
         return None if seen in allowed or seen == "__version__" else f"{own} do not see graphc.{seen}"
     if own == "cli" and name == "graphc":

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from graphc.artifact.profile import Profiler
-from graphc.artifact.spec import Backend, Built, NativeBuild, Stage
+from graphc.artifact.spec import Backend, Built, NativeBuild, Parallel, Stage
 from graphc.backends.llvm.compile import Native, compile_program, generator_version, load_in_process
 from graphc.backends.llvm.elf import link_shared_object
 from graphc.backends.llvm.host import host_target
 from graphc.backends.llvm.record import decode, encode
 from graphc.clock import timed
 from graphc.config import Options
-from graphc.errors import GraphcOSError, GraphcValueError
+from graphc.errors import GraphcOSError
 from graphc.ir.graph import Module
 from graphc.kernel.lower import lower_module
 from graphc.kernel.target import Target
@@ -51,12 +51,8 @@ def target_of(options: Options) -> Target:
     """The processors that the options ask for.
 
     Raises:
-        GraphcValueError: there is no such level (E761), or code for it cannot do what they ask for (E106).
+        GraphcValueError: there is no such level (E761).
     """
-    if options.threads != 1:
-        raise GraphcValueError(
-            "E106", f"threads={options.threads}: native code runs on one thread", hint="leave threads at 1"
-        )
     return host_target(None if options.cpu == "native" else options.cpu)
 
 
@@ -64,6 +60,9 @@ def loaded(native: Native, stage: Stage) -> NativeBuild:
     """The code in this process, with the means to link it and to keep it."""
     with stage("load"):
         functions = load_in_process(native)
+    parallel = None
+    if native.parallel is not None and native.end is not None and functions.parallel is not None:
+        parallel = Parallel(native.parallel, native.end, functions.parallel)
     return NativeBuild(
         exports=native.exports,
         arena_bytes=native.arena_bytes,
@@ -73,6 +72,7 @@ def loaded(native: Native, stage: Stage) -> NativeBuild:
         source=native.ir,
         owner=functions,
         record=lambda: encode(native),
+        parallel=parallel,
     )
 
 

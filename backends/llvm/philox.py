@@ -6,6 +6,8 @@ and each lane computes its own block, which costs integer multiplications but ne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from graphc.backends.llvm.emitter import Function
 from graphc.backends.llvm.values import Value, constant
 from graphc.ir.types import DType, float32
@@ -14,8 +16,9 @@ from graphc.ops.random import MULTIPLIERS, ROUNDS, WEYL
 _LOW = 0xFFFFFFFF
 
 
-def uniform(fn: Function, seed: Value, step: Value, position: Value, stream: int, dtype: DType) -> Value:
-    """Numbers in [0, 1) for flat positions; all operands are i64 with equal lanes."""
+def uniform(fn: Function, args: Sequence[Value], stream: int, dtype: DType) -> Value:
+    """Numbers in [0, 1) for seed, step, flat positions, and perhaps what is added to ``stream``: i64, equal lanes."""
+    seed, step, position, *offset = args
     type_ = position.type
     low, half = constant(type_, _LOW), constant(type_, 32)
     per_block = 4 if dtype is float32 else 2
@@ -23,7 +26,9 @@ def uniform(fn: Function, seed: Value, step: Value, position: Value, stream: int
     words = [
         fn.binary("and", block, low),
         fn.binary("lshr", block, half),
-        constant(type_, stream),
+        fn.binary("and", fn.binary("add", offset[0], constant(type_, stream)), low)
+        if offset
+        else constant(type_, stream),
         fn.binary("and", step, low),
     ]
     keys = [fn.binary("and", seed, low), fn.binary("lshr", seed, half)]

@@ -86,7 +86,7 @@ def apply(
     if op == "cast":
         return cast(fn, args[0], sources[0], result, library.target)
     if op == "random_uniform":
-        return uniform(fn, args[0], args[1], args[2], attrs["stream"], result)
+        return uniform(fn, args, attrs["stream"], result)
     source = sources[0]
     if source.is_float:
         value = _float_op(fn, library, op, args, register_type(source))

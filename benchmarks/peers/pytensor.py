@@ -9,7 +9,7 @@ import numpy as np
 import pytensor
 import pytensor.tensor as pt
 
-from benchmarks.peers.base import NORM_EPSILON, Kit, Outputs, Peer, Session, Step
+from benchmarks.peers.base import NORM_EPSILON, Kit, Outputs, Peer, Session, Step, Unsupported
 from benchmarks.spec import CHECKED_STEPS, TRAIN, Parameter, Workload
 
 
@@ -102,6 +102,12 @@ class PytensorKit(Kit):
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = pt.sqr(centred).mean(axis=-1, keepdims=True)
         return centred / pt.sqrt(variance + np.float32(NORM_EPSILON)) * gamma + beta
+
+    def conv2d(self, *arguments: Any, **options: Any) -> Any:
+        """Not any more."""
+        raise Unsupported("PyTensor has no convolution over channels and no pooling since version 3")
+
+    max_pool = conv2d
 
     # -- losses ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
  *
  *     graphc compile examples/c/model.py -o waves
  *     cc -O2 -I waves examples/c/main.c waves/waves.so -Wl,-rpath,$PWD/waves -lm -o main
- *     ./main waves/weights.safetensors
+ *     ./main waves/weights.safetensors [threads]
  */
 #include "waves.h"
 
@@ -18,11 +18,12 @@ int main(int argc, char **argv)
     void *losses[waves_train_OUTPUTS] = {&loss};
     void *predictions[waves_predict_OUTPUTS] = {prediction};
     waves_model model;
-    FILE *weights = argc == 2 ? fopen(argv[1], "rb") : NULL;
+    FILE *weights = argc == 2 || argc == 3 ? fopen(argv[1], "rb") : NULL;
+    int threads = argc == 3 ? atoi(argv[2]) : 1;
     int i, step;
 
     if (weights == NULL) {
-        fprintf(stderr, "usage: %s weights.safetensors\n", argv[0]);
+        fprintf(stderr, "usage: %s weights.safetensors [threads]\n", argv[0]);
         return 2;
     }
     if (waves_open(&model) != 0 || waves_load_weights(&model, weights) != 0) {
@@ -39,7 +40,7 @@ int main(int argc, char **argv)
     examples[waves_train_INPUT_x] = x;
     examples[waves_train_INPUT_y] = y;
     for (step = 0; step <= STEPS; step++) {
-        waves_train(examples, losses, model.states, model.arena, error);
+        waves_parallel(threads, waves_ENTRY_train, examples, losses, model.states, model.arena, error);
         if (step % 250 == 0)
             printf("step %d loss %.9g\n", step, loss);
     }
@@ -47,6 +48,7 @@ int main(int argc, char **argv)
     waves_predict(examples, predictions, model.states, model.arena, error);
     for (i = 0; i < ROWS; i += 8)
         printf("f(%.4g, %.4g) = %.4g, predicted %.9g\n", x[2 * i], x[2 * i + 1], y[i], prediction[i]);
+    waves_end_threads();
     waves_close(&model);
     return 0;
 }

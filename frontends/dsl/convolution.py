@@ -81,13 +81,8 @@ def _pads(
         )
     given = list(padding) if isinstance(padding, (tuple, list)) else [padding] * len(spans)
     if len(given) != len(spans):
-        raise fail(
-            GraphcValueError,
-            "E218",
-            f"padding needs one entry for each of {len(spans)} axes, got {padding!r}",
-            None,
-            *operands,
-        )
+        message = f"padding needs one entry for each of {len(spans)} axes, got {padding!r}"
+        raise fail(GraphcValueError, "E218", message, None, *operands)
     pairs = [pair if isinstance(pair, (tuple, list)) else (pair, pair) for pair in given]
     if any(len(pair) != 2 for pair in pairs):
         raise fail(GraphcValueError, "E218", f"padding is (low, high) for each axis, got {padding!r}", None, *operands)
@@ -125,30 +120,30 @@ def convolution(
     data_format: str = "channels_last",
 ) -> Tensor:
     """Convolution (cross-correlation, as everywhere in machine learning) over ``spatial`` axes; see :func:`conv2d`."""
+    data, weights, window, options = _windows(x, kernel, spatial, strides, dilation, groups, data_format)
+    lengths = _spatial(data, spatial, data_format)
+    pads = _pads(padding, lengths, window, options["strides"], options["dilation"], data)
+    return apply("conv", data, weights, padding=pads, **options)
+
+
+def _windows(
+    x: Any, kernel: Any, spatial: int, strides: Sizes, dilation: Sizes, groups: int, data_format: str
+) -> tuple[Tensor, Tensor, tuple[int, ...], dict[str, Any]]:
+    """Data, kernel, the size of its window, and the attributes that a convolution and its transpose share."""
     data, weights = promoted(x, kernel)
     layout = layout_name(spatial, data_format)
-    lengths = _spatial(data, spatial, data_format)
+    _spatial(data, spatial, data_format)
     if weights.ndim != spatial + 2:
-        raise fail(
-            GraphcValueError,
-            "E211",
-            f"the kernel needs the axes {kernel_layout(layout)}, got {weights.shape}",
-            None,
-            weights,
-        )
-    window = _window(weights, spatial, data_format)
-    steps, gaps = sizes(strides, spatial, "strides", data), sizes(dilation, spatial, "dilation", data)
-    return apply(
-        "conv",
-        data,
-        weights,
-        strides=steps,
-        padding=_pads(padding, lengths, window, steps, gaps, data),
-        dilation=gaps,
-        groups=checked_size(groups, "groups", data, minimum=1, code="E218"),
-        layout=layout,
-        kernel_layout=kernel_layout(layout),
-    )
+        message = f"the kernel needs the axes {kernel_layout(layout)}, got {weights.shape}"
+        raise fail(GraphcValueError, "E211", message, None, weights)
+    options = {
+        "strides": sizes(strides, spatial, "strides", data),
+        "dilation": sizes(dilation, spatial, "dilation", data),
+        "groups": checked_size(groups, "groups", data, minimum=1, code="E218"),
+        "layout": layout,
+        "kernel_layout": kernel_layout(layout),
+    }
+    return data, weights, _window(weights, spatial, data_format), options
 
 
 def _window(kernel: Tensor, spatial: int, data_format: str) -> tuple[int, ...]:
@@ -172,19 +167,8 @@ def convolution_transpose(
     data_format: str = "channels_last",
 ) -> Tensor:
     """The transpose of :func:`convolution` with the same kernel; see :func:`conv2d_transpose`."""
-    data, weights = promoted(x, kernel)
-    layout = layout_name(spatial, data_format)
-    _spatial(data, spatial, data_format)
-    if weights.ndim != spatial + 2:
-        raise fail(
-            GraphcValueError,
-            "E211",
-            f"the kernel needs the axes {kernel_layout(layout)}, got {weights.shape}",
-            None,
-            weights,
-        )
-    window = _window(weights, spatial, data_format)
-    steps, gaps = sizes(strides, spatial, "strides", data), sizes(dilation, spatial, "dilation", data)
+    data, weights, window, options = _windows(x, kernel, spatial, strides, dilation, groups, data_format)
+    steps, gaps = options["strides"], options["dilation"]
     given = tuple(output_padding) if isinstance(output_padding, (tuple, list)) else (output_padding,) * spatial
     extra = tuple(checked_size(size, "output_padding", data, code="E218") for size in given)
     pads: tuple[tuple[int, int], ...]
@@ -195,18 +179,7 @@ def convolution_transpose(
         extra = tuple(more + _larger(-total, 0) for more, total in zip(extra, over, strict=True))
     else:
         pads = _pads(padding, (), window, steps, gaps, data)
-    return apply(
-        "conv_transpose",
-        data,
-        weights,
-        strides=steps,
-        padding=pads,
-        dilation=gaps,
-        groups=checked_size(groups, "groups", data, minimum=1, code="E218"),
-        layout=layout,
-        kernel_layout=kernel_layout(layout),
-        output_padding=extra,
-    )
+    return apply("conv_transpose", data, weights, padding=pads, output_padding=extra, **options)
 
 
 def conv1d(
@@ -331,13 +304,8 @@ def _pool(
     data = as_tensor(x)
     spatial = data.ndim - 2
     if spatial not in SPATIAL:
-        raise fail(
-            GraphcValueError,
-            "E211",
-            f"pooling needs batch, channels and 1 to 3 spatial axes, got {data.shape}",
-            None,
-            data,
-        )
+        message = f"pooling needs batch, channels and 1 to 3 spatial axes, got {data.shape}"
+        raise fail(GraphcValueError, "E211", message, None, data)
     taps = sizes(window, spatial, "the window", data)
     steps = taps if strides is None else sizes(strides, spatial, "strides", data)
     gaps = sizes(dilation, spatial, "dilation", data)

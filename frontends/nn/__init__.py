@@ -9,6 +9,7 @@ from graphc.frontends.nn import (
     activations,
     callbacks,
     constraints,
+    functional,
     initializers,
     layers,
     losses,
@@ -16,6 +17,7 @@ from graphc.frontends.nn import (
     models,
     regularizers,
     torch_losses,
+    utils,
 )
 from graphc.frontends.nn.history import History
 from graphc.frontends.nn.layers import *  # noqa: F403
@@ -28,6 +30,7 @@ __all__ = [  # noqa: PLE0604  (the starred lists hold strings)
     "activations",
     "callbacks",
     "constraints",
+    "functional",
     "initializers",
     "layers",
     "losses",
@@ -36,6 +39,7 @@ __all__ = [  # noqa: PLE0604  (the starred lists hold strings)
     "models",
     "optimizers",
     "regularizers",
+    "utils",
     "with_mask",
     *layers.__all__,
     *models.__all__,

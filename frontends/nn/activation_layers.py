@@ -11,18 +11,15 @@ from typing import Any, ClassVar
 
 from graphc.errors import GraphcValueError
 from graphc.frontends.dsl import activations as functions
+from graphc.frontends.dsl.axes import normalize_axis
 from graphc.frontends.dsl.elementwise import greater, minimum, relu, sigmoid, softplus, step, tanh, where
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, fail
 from graphc.frontends.nn import activations
+from graphc.frontends.nn.checks import axes_argument
 from graphc.frontends.nn.layer import Layer
+from graphc.frontends.optim.optimizer import check_number
 from graphc.ir.dim import Dim
 from graphc.ir.types import bool_
-
-
-def _slope(value: Any, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-        raise fail(GraphcValueError, "E213", f"{what} must be a number that is not negative, got {value!r}")
-    return float(value)
 
 
 class ReLU(Layer):
@@ -42,9 +39,9 @@ class ReLU(Layer):
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.max_value = None if max_value is None else _slope(max_value, "max_value")
-        self.negative_slope = _slope(negative_slope, "negative_slope")
-        self.threshold = _slope(threshold, "threshold")
+        self.max_value = None if max_value is None else check_number("max_value", max_value, 0.0)
+        self.negative_slope = check_number("negative_slope", negative_slope, 0.0)
+        self.threshold = check_number("threshold", threshold, 0.0)
 
     def call(self, x: Tensor) -> Tensor:
         """The activation."""
@@ -63,7 +60,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, negative_slope: float = 0.3, **options: Any) -> None:
         super().__init__(**options)
-        self.negative_slope = _slope(negative_slope, "negative_slope")
+        self.negative_slope = check_number("negative_slope", negative_slope, 0.0)
 
     def call(self, x: Tensor) -> Tensor:
         """The activation."""
@@ -78,7 +75,7 @@ class ELU(Layer):
 
     def __init__(self, alpha: float = 1.0, **options: Any) -> None:
         super().__init__(**options)
-        self.alpha = alpha
+        self.alpha = check_number("alpha", alpha, 0.0)
 
     def call(self, x: Tensor) -> Tensor:
         """The activation."""
@@ -103,6 +100,9 @@ class PReLU(Layer):
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """One alpha an element of a sample."""
+        for axis in self.shared_axes:
+            if normalize_axis(axis, len(shape)) == 0:
+                raise fail(GraphcValueError, "E217", f"{self.name}: samples do not share an alpha, got axis {axis}")
         wanted = [1 if axis in self.shared_axes else dim for axis, dim in enumerate(shape[1:], start=1)]
         self.alpha = self.add_weight("alpha", wanted, self.recipes["alpha"])
 
@@ -119,7 +119,7 @@ class Softmax(Layer):
 
     def __init__(self, axis: int | Sequence[int] = -1, **options: Any) -> None:
         super().__init__(**options)
-        self.axis = axis if isinstance(axis, int) else tuple(axis)
+        self.axis = axes_argument(axis)
 
     def call(self, x: Tensor, mask: Any = None) -> Tensor:
         """The distribution."""
@@ -201,7 +201,7 @@ class LogSoftmax(_Fixed):
 
     def __init__(self, axis: int = -1, **options: Any) -> None:
         super().__init__(**options)
-        self.arguments = {"axis": axis}
+        self.arguments = {"axis": axes_argument(axis)}
 
 
 class LogSigmoid(_Fixed):

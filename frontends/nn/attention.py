@@ -13,10 +13,11 @@ from graphc.frontends.dsl.linalg import matmul
 from graphc.frontends.dsl.movement import expand_dims, reshape, swapaxes, transpose
 from graphc.frontends.dsl.reductions import sum
 from graphc.frontends.dsl.tensor import Tensor, as_tensor, fail
+from graphc.frontends.nn.checks import check_rank
 from graphc.frontends.nn.layer import Layer
 from graphc.frontends.nn.masking import mask_of, with_mask
 from graphc.frontends.nn.recipes import KERNEL_AND_BIAS, KernelOptions
-from graphc.frontends.nn.regularization import checked_rate, dropout
+from graphc.frontends.nn.regularization import checked_rate, checked_seed, dropout
 from graphc.ir.dim import Dim, product
 from graphc.ir.types import bool_, int64
 
@@ -64,7 +65,7 @@ class Attention(Layer):
         if score_mode not in ("dot", "concat"):
             raise fail(GraphcValueError, "E213", f"score_mode is 'dot' or 'concat', got {score_mode!r}")
         self.use_scale, self.score_mode = use_scale, score_mode
-        self.dropout, self.seed = checked_rate(dropout), seed
+        self.dropout, self.seed = checked_rate(dropout), checked_seed(seed)
         self.scale: Tensor | None = None
 
     def build(self, shape: Any) -> None:
@@ -97,6 +98,8 @@ class Attention(Layer):
         if not isinstance(x, (list, tuple)) or not 2 <= len(x) <= 3:
             message = f"{self.name} takes [query, value] or [query, value, key], got {x!r}"
             raise fail(GraphcTypeError, "E213", message)
+        for tensor in x:
+            check_rank(self, tensor.shape, 3, "batch, steps and features")
         query, value = (with_mask(tensor, None) for tensor in x[:2])
         key = with_mask(x[2], None) if len(x) == 3 else value
         query_mask, value_mask = (None, None) if mask is None else (mask[0], mask[1])
@@ -201,8 +204,11 @@ class MultiHeadAttention(Layer):
         self.num_heads = checked_size(num_heads, "num_heads", minimum=1)
         self.key_dim = checked_size(key_dim, "key_dim", minimum=1)
         self.value_dim = self.key_dim if value_dim is None else checked_size(value_dim, "value_dim", minimum=1)
-        self.dropout, self.seed = checked_rate(dropout), seed
-        self.output_shape = (output_shape,) if isinstance(output_shape, int) else output_shape
+        self.dropout, self.seed = checked_rate(dropout), checked_seed(seed)
+        sizes = (output_shape,) if isinstance(output_shape, int) else output_shape
+        self.output_shape = (
+            None if sizes is None else tuple(checked_size(size, "output_shape", minimum=1) for size in sizes)
+        )
         self.attention_axes = (attention_axes,) if isinstance(attention_axes, int) else attention_axes
         self.use_bias = use_bias
 
@@ -243,6 +249,8 @@ class MultiHeadAttention(Layer):
         """
         if not isinstance(value, Tensor) or not (key is None or isinstance(key, Tensor)):
             raise fail(GraphcTypeError, "E213", f"{self.name} takes tensors: query, value and key", None, query)
+        for tensor in (query, value, value if key is None else key):
+            check_rank(self, tensor.shape, 3, "batch, steps and features")
         query_mask = mask_of(query) if query_mask is None else query_mask
         value_mask = mask_of(value) if value_mask is None else value_mask
         key_mask = mask_of(key) if key_mask is None else key_mask

@@ -10,7 +10,8 @@ from graphc.frontends.dsl.axes import checked_size
 from graphc.frontends.dsl.convolution import Sizes, checked_format, sizes
 from graphc.frontends.dsl.movement import pad, repeat, slice_axis
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn.layer import Layer, check_spatial
+from graphc.frontends.nn.checks import check_spatial
+from graphc.frontends.nn.layer import Layer
 from graphc.frontends.nn.resizing import resized
 
 Borders = int | Sequence[int | Sequence[int]]

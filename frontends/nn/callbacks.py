@@ -21,6 +21,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ReduceLROnPlateau",
+    "TerminateOnNaN",
 ]
 
 Logs = dict[str, float]
@@ -88,6 +89,15 @@ class LambdaCallback(Callback):
             setattr(self, name, function)
 
 
+class TerminateOnNaN(Callback):
+    """Ends training when the loss of a batch is no number or infinite."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """Look at the loss."""
+        if not math.isfinite(logs["loss"]):
+            self.model.stop_training = True
+
+
 class _Monitor(Callback):
     """A callback that watches a figure.
 
@@ -95,10 +105,12 @@ class _Monitor(Callback):
         monitor: name of the figure in the logs.
         mode: ``"min"``, ``"max"``, or ``"auto"``: accuracies are to rise, all else is to fall.
         min_delta: a change by less is no improvement.
+        verbose: 1 prints what the callback does.
     """
 
-    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
+    def __init__(self, monitor: str, mode: str, min_delta: float = 0.0, verbose: int = 0) -> None:
         super().__init__()
+        self.verbose = verbose
         if mode not in ("auto", "min", "max"):
             raise GraphcValueError("E213", f"mode is 'auto', 'min' or 'max', got {mode!r}")
         self.monitor = monitor
@@ -113,6 +125,10 @@ class _Monitor(Callback):
             hint = "give fit validation data" if self.monitor.startswith("val_") else f"there are: {', '.join(logs)}"
             raise GraphcKeyError("E448", f"{type(self).__name__}: there is no figure {self.monitor!r}", hint=hint)
         return found
+
+    def _say(self, epoch: int, what: str) -> None:
+        if self.verbose:
+            print(f"Epoch {epoch + 1}: {what}")
 
     def _improves(self, value: float) -> bool:
         return self._sign * value < self._sign * self.best - self.min_delta
@@ -129,6 +145,7 @@ class EarlyStopping(_Monitor):
         baseline: a value to be better than before anything counts as an improvement.
         restore_best_weights: True takes the weights of the best epoch back at the end.
         start_from_epoch: epochs before this one do not count.
+        verbose: 1 says when training ends.
 
     Attributes:
         stopped_epoch: the epoch after which training ended, 0 where it was not ended here.
@@ -144,8 +161,10 @@ class EarlyStopping(_Monitor):
         baseline: float | None = None,
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
+        *,
+        verbose: int = 0,
     ) -> None:
-        super().__init__(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta, verbose)
         self.patience, self.baseline = patience, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
 
@@ -169,6 +188,7 @@ class EarlyStopping(_Monitor):
         if self.wait >= max(self.patience, 1):
             self.stopped_epoch = epoch
             self.model.stop_training = True
+            self._say(epoch, f"early stopping, {self.monitor} was best in epoch {self.best_epoch + 1}")
 
     def on_train_end(self, logs: Logs) -> None:
         """Take the best weights back."""
@@ -184,6 +204,8 @@ class ModelCheckpoint(_Monitor):
         monitor: the figure that says which epoch is best.
         save_best_only: True saves only where the figure has improved.
         mode: ``"auto"``, ``"min"`` or ``"max"``.
+        save_weights_only: as Keras has it; the file always has the weights and the optimizer's state.
+        verbose: 1 says what is saved.
     """
 
     def __init__(
@@ -192,8 +214,12 @@ class ModelCheckpoint(_Monitor):
         monitor: str = "val_loss",
         save_best_only: bool = False,
         mode: str = "auto",
+        *,
+        save_weights_only: bool = True,
+        verbose: int = 0,
     ) -> None:
-        super().__init__(monitor, mode)
+        super().__init__(monitor, mode, verbose=verbose)
+        self.save_weights_only = save_weights_only
         self.filepath = os.fspath(filepath)
         self.save_best_only = save_best_only
 
@@ -209,6 +235,7 @@ class ModelCheckpoint(_Monitor):
         except (KeyError, IndexError, ValueError) as fault:
             raise GraphcValueError("E455", f"ModelCheckpoint: cannot fill in {self.filepath!r}: {fault}") from fault
         self.model.save_weights(path)
+        self._say(epoch, f"saved {path}")
 
 
 class CSVLogger(Callback):
@@ -297,6 +324,7 @@ class ReduceLROnPlateau(_Monitor):
         min_delta: a change by less is no improvement.
         cooldown: epochs after a change that do not count.
         min_lr: the rate does not go below.
+        verbose: 1 says what the rate becomes.
     """
 
     def __init__(
@@ -308,8 +336,10 @@ class ReduceLROnPlateau(_Monitor):
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
+        *,
+        verbose: int = 0,
     ) -> None:
-        super().__init__(monitor, mode, min_delta)
+        super().__init__(monitor, mode, min_delta, verbose)
         if not 0.0 < factor < 1.0:
             raise GraphcValueError("E213", f"factor must be between 0 and 1, got {factor}")
         self.factor, self.patience, self.cooldown, self.min_lr = factor, patience, cooldown, min_lr
@@ -332,4 +362,5 @@ class ReduceLROnPlateau(_Monitor):
             self.wait += 1
             if self.wait >= self.patience:
                 self.model.learning_rate = max(self.model.learning_rate * self.factor, self.min_lr)
+                self._say(epoch, f"learning rate {self.model.learning_rate:.4g}")
                 self._cooling, self.wait = self.cooldown, 0

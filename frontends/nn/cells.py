@@ -17,9 +17,9 @@ from graphc.frontends.dsl.linalg import matmul
 from graphc.frontends.dsl.movement import concat, slice_axis
 from graphc.frontends.dsl.tensor import Tensor, fail
 from graphc.frontends.nn import activations
-from graphc.frontends.nn.layer import last_dim
+from graphc.frontends.nn.checks import last_dim
 from graphc.frontends.nn.recipes import KERNEL_AND_BIAS
-from graphc.frontends.nn.recurrent_cells import Cell, GatedCell, LSTMCell, States, with_forget_bias
+from graphc.frontends.nn.recurrent_cells import Cell, GatedCell, LSTMCell, States, check_step, with_forget_bias
 from graphc.ir.dim import Dim
 
 
@@ -104,6 +104,7 @@ class ConcatLSTMCell(Cell):
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The kernel and the bias."""
+        check_step(self, shape)
         width = 4 * self.units
         self.kernel = self.add_weight("kernel", (last_dim(self, shape) + self.units, width), self.recipes["kernel"])
         self.bias = self.add_weight("bias", (width,), self.recipes["bias"]) if self.use_bias else None
@@ -205,6 +206,7 @@ class MemoryCell(GatedCell):
         if self.recurrent:
             super().build(shape)
             return
+        check_step(self, shape)
         width = self.gates * self.units
         self.kernel = self.add_weight("kernel", (last_dim(self, shape), width), self.recipes["kernel"])
         self.bias = self.add_weight("bias", self.bias_shape(), self.recipes["bias"]) if self.use_bias else None

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.errors import GraphcTypeError, GraphcValueError
+from graphc.errors import GraphcTypeError
 from graphc.frontends.dsl.elementwise import clip, maximum, sqrt, square
 from graphc.frontends.dsl.lookup import by_name
 from graphc.frontends.dsl.reductions import sum
 from graphc.frontends.dsl.tensor import Tensor, fail
+from graphc.frontends.optim.optimizer import check_number
 
 __all__ = [
     "MaxNorm",
@@ -39,19 +40,19 @@ def _norms(w: Tensor, axis: Axes) -> Tensor:
     return sqrt(sum(square(w), axis=tuple(axis) if isinstance(axis, list) else axis, keepdims=True))
 
 
-@dataclass(frozen=True)
+@dataclass(init=False)
 class MinMaxNorm:
     """Norms between ``min_value`` and ``max_value``; ``rate`` below 1 goes only so far of the way in each step."""
 
-    min_value: float = 0.0
-    max_value: float = 1.0
-    rate: float = 1.0
-    axis: Axes = 0
+    min_value: float
+    max_value: float
+    rate: float
+    axis: Axes
 
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.min_value <= self.max_value or not 0.0 <= self.rate <= 1.0:
-            message = f"norms lie between 0 <= min_value <= max_value and the rate between 0 and 1, got {self}"
-            raise fail(GraphcValueError, "E213", message)
+    def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: Axes = 0) -> None:
+        self.min_value = check_number("min_value", min_value, 0.0)
+        self.max_value = check_number("max_value", max_value, self.min_value)
+        self.rate, self.axis = check_number("rate", rate, 0.0, 1.0), axis
 
     def __call__(self, w: Tensor) -> Tensor:
         """The weight with its norms in the interval, or on their way there."""
@@ -62,12 +63,15 @@ class MinMaxNorm:
         return w * (wanted / (norms + _EPSILON))
 
 
-@dataclass(frozen=True)
+@dataclass(init=False)
 class MaxNorm:
     """Norms up to ``max_value``."""
 
-    max_value: float = 2.0
-    axis: Axes = 0
+    max_value: float
+    axis: Axes
+
+    def __init__(self, max_value: float = 2.0, axis: Axes = 0) -> None:
+        self.max_value, self.axis = check_number("max_value", max_value, 0.0), axis
 
     def __call__(self, w: Tensor) -> Tensor:
         """The weight, scaled down where a norm is larger."""

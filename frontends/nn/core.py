@@ -17,8 +17,9 @@ from graphc.frontends.dsl.movement import broadcast_to, expand_dims, reshape, sq
 from graphc.frontends.dsl.reductions import any as any_of
 from graphc.frontends.dsl.tensor import Tensor, fail
 from graphc.frontends.nn import activations
+from graphc.frontends.nn.checks import check_rank, last_dim
 from graphc.frontends.nn.initializers import Constant
-from graphc.frontends.nn.layer import Layer, last_dim
+from graphc.frontends.nn.layer import Layer
 from graphc.frontends.nn.recipes import KERNEL_AND_BIAS, KernelOptions
 from graphc.ir.dim import Dim, product
 
@@ -190,6 +191,10 @@ class Masking(Layer):
     def __init__(self, mask_value: float = 0.0, **options: Any) -> None:
         super().__init__(**options)
         self.mask_value = mask_value
+
+    def build(self, shape: tuple[Dim, ...]) -> None:
+        """Nothing; a step has features."""
+        check_rank(self, shape, 2)
 
     def _kept(self, x: Tensor) -> Tensor:
         return any_of(not_equal(x, self.mask_value), axis=-1, keepdims=True)

@@ -1,209 +1,292 @@
-"""``Input`` and ``Model``: networks of any shape, from their inputs to their outputs."""
+"""Functions of tensors under the names of ``torch.nn.functional``: channels first, classes along axis 1."""
 
 from __future__ import annotations
 
-import keyword
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from graphc.errors import GraphcTypeError, GraphcValueError
-from graphc.frontends.dsl.creation import input as new_input
-from graphc.frontends.dsl.replay import Replay
-from graphc.frontends.dsl.session import current_session, session_of
-from graphc.frontends.dsl.tensor import Tensor, common_builder, fail
-from graphc.frontends.nn.layer import Layer
-from graphc.frontends.nn.summary import Block
-from graphc.frontends.nn.training.data import Batch
-from graphc.frontends.nn.training.entries import BATCH
-from graphc.frontends.nn.training.network import Network
-from graphc.ir.dim import Dim, Poly, substitute
-from graphc.ir.node import Node
-from graphc.ir.state import State
-from graphc.ir.traverse import creation_order
-from graphc.ir.types import bool_
+from graphc.frontends.dsl import activations
+from graphc.frontends.dsl import convolution as windows
+from graphc.frontends.dsl.activations import elu, relu6, selu, silu, softsign
+from graphc.frontends.dsl.convolution import Padding, Sizes
+from graphc.frontends.dsl.elementwise import abs, clip, maximum, relu, sigmoid, softplus, tanh
+from graphc.frontends.dsl.indexing import one_hot, take
+from graphc.frontends.dsl.linalg import matmul
+from graphc.frontends.dsl.movement import pad as bordered
+from graphc.frontends.dsl.movement import reshape, swapaxes
+from graphc.frontends.dsl.reductions import sum
+from graphc.frontends.dsl.tensor import Tensor, as_tensor
+from graphc.frontends.nn import regularization, torch_losses
+from graphc.frontends.nn.activations import hard_silu as hardswish
+from graphc.frontends.nn.normalization import standardized, widened
+
+__all__ = [
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "embedding",
+    "gelu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsigmoid",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "mse_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "pad",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softmin",
+    "softplus",
+    "softsign",
+    "tanh",
+]
+
+_FIRST = "channels_first"
+hardsigmoid, logsigmoid = activations.hard_sigmoid, activations.log_sigmoid
 
 
-def Input(
-    shape: Sequence[int | None] = (),
-    batch_size: int | None = None,
-    dtype: Any = "float32",
-    name: str | None = None,
+# -- activations -------------------------------------------------------------------------------------------------------
+
+
+def softmax(x: Any, dim: int = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along ``dim``."""
+    return activations.softmax(x, dim)
+
+
+def softmin(x: Any, dim: int = -1) -> Tensor:
+    """softmax(-x)."""
+    return activations.softmin(x, dim)
+
+
+def log_softmax(x: Any, dim: int = -1) -> Tensor:
+    """log(softmax(x)) along ``dim``."""
+    return activations.log_softmax(x, dim)
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
+    """X where positive, else negative_slope x."""
+    return activations.leaky_relu(x, negative_slope)
+
+
+def gelu(x: Any, approximate: str = "none") -> Tensor:
+    """X Φ(x); ``approximate="tanh"`` takes its tanh form."""
+    return activations.gelu(x, approximate == "tanh")
+
+
+def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """X, kept between the two."""
+    return clip(x, min_val, max_val)
+
+
+# -- layers without their weights --------------------------------------------------------------------------------------
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """X weightᵀ + bias; the weight is (outputs × inputs)."""
+    result = matmul(x, swapaxes(weight, -1, -2))
+    return result if bias is None else result + bias
+
+
+def embedding(indices: Any, weight: Any) -> Tensor:
+    """Rows of ``weight``."""
+    return take(weight, indices, axis=0)
+
+
+def layer_norm(
+    x: Any, normalized_shape: Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Tensor:
-    """An input of a :class:`Model` or a ``Sequential``.
-
-    Args:
-        shape: of one sample; None stands for a size that the data say.
-        batch_size: fixes the number of samples, which otherwise the data say as well.
-        dtype: of the samples; data are converted to it.
-        name: under which the compiled model takes it, ``x`` by default.
-    """
-    session = current_session()
-    if name is None:
-        name = session.unique_name("x")
-    else:
-        if isinstance(name, str) and not (name.isidentifier() and not keyword.iskeyword(name)):
-            name = "".join(letter if letter.isalnum() else "_" for letter in name)
-        session.reserve_name(name)
-    sizes: list[Dim | str] = [BATCH if batch_size is None else batch_size]
-    sizes += [f"{name}_{axis}" if size is None else size for axis, size in enumerate(shape, start=1)]
-    return new_input(name, tuple(sizes), dtype)
+    """(x - mean) / √(variance + eps) over the last axes, which have ``normalized_shape``; times weight, plus bias."""
+    tensor = as_tensor(x)
+    axes = tuple(range(tensor.ndim - len(normalized_shape), tensor.ndim))
+    result = standardized(widened(tensor), axes, eps).astype(tensor.dtype)
+    result = result if weight is None else result * weight
+    return result if bias is None else result + bias
 
 
-_WEIGHTS = ("parameter", "statistic", "recurrent")
-"""Roles of the state variables that belong to a network; the others belong to an optimizer or to random numbers."""
+def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """X divided by its p-norm along ``dim``, which is at least ``eps``."""
+    tensor = as_tensor(x)
+    size = sum(abs(tensor) ** p, axis=dim, keepdims=True) ** (1.0 / p)
+    return tensor / maximum(size, eps)
 
 
-@dataclass
-class _Part:
-    """What a scope holds: nodes that compute, what they read from outside, and state variables; as ordered sets."""
-
-    nodes: list[Node] = field(default_factory=list)
-    read: dict[Node, None] = field(default_factory=dict)
-    states: dict[State, None] = field(default_factory=dict)
+def dropout(x: Any, p: float = 0.5) -> Tensor:
+    """While training, 0 with probability ``p`` and else scaled by 1 / (1 - p)."""
+    return regularization.dropout(as_tensor(x), regularization.checked_rate(p))
 
 
-class Model(Network):
-    """The network between ``inputs`` and ``outputs``, trained as in Keras or called as a layer.
-
-    Args:
-        inputs: an ``nn.Input``, or several in a list, tuple or dict.
-        outputs: a tensor, or several in a list, tuple or dict.
-        seed: of the initial weights and of dropout, where ``fit`` or ``predict`` run the model.
-        options: ``name``, ``trainable``.
-
-    Raises:
-        GraphcTypeError: an input that is none (E213).
-        GraphcValueError: the outputs need an input that is not among ``inputs`` (E448).
-    """
-
-    def __init__(self, inputs: Any, outputs: Any, *, seed: int = 0, **options: Any) -> None:
-        super().__init__(seed=seed, **options)
-        given, made = _flat(inputs), _flat(outputs)
-        for tensor in (*given, *made):
-            if not isinstance(tensor, Tensor):
-                raise fail(GraphcTypeError, "E213", f"Model takes tensors, got {tensor!r}")
-        for tensor in given:
-            if tensor.node.op.name != "input":
-                raise fail(GraphcTypeError, "E213", f"an input must be made by nn.Input, got {tensor!r}")
-        if not given or not made:
-            raise fail(GraphcValueError, "E213", "Model needs inputs and outputs")
-        self._session = session_of(common_builder([*given, *made]))
-        known = {tensor.node for tensor in given}
-        for node in creation_order([tensor.node for tensor in made]):
-            if node.op.name == "input" and node not in known:
-                raise fail(GraphcValueError, "E448", f"the outputs also need the input {node.attrs['name']!r}")
-        self._inputs = tuple(given)
-        self._structure = outputs
-        if isinstance(outputs, Mapping):
-            self._outputs = dict(zip(map(str, outputs), made, strict=True))
-        elif len(made) == 1:
-            self._outputs = {"output": made[0]}
-        else:
-            self._outputs = {f"output_{position}": tensor for position, tensor in enumerate(made)}
-        self._layers: list[Layer] = []
-        self._blocks = self._found_blocks()
-        self.built = True
-
-    def connect(self, batch: Batch | None) -> bool:
-        """Inputs and outputs are known from the start."""
-        return True
-
-    @property
-    def layers(self) -> list[Layer]:
-        """The layers, in the order in which they were first applied."""
-        return list(self._layers)
-
-    def sublayers(self) -> Iterator[Layer]:
-        """The layers, in the order in which they were first applied."""
-        return iter(self._layers)
-
-    @property
-    def weights(self) -> list[Tensor]:
-        """The weights layer by layer, then those that the graph has outside of layers."""
-        states = dict.fromkeys(state for block in self._blocks for state in block.states)
-        return [Tensor(self._session.state(state), self._session) for state in states]
-
-    def blocks(self) -> list[Block]:
-        """The inputs and the layers."""
-        return self._blocks
-
-    def _found_blocks(self) -> list[Block]:
-        """The layers between inputs and outputs, known by the scopes of their nodes.
-
-        A layer that did nothing to its input (a dropout of rate 0) leaves no node and is no part of the network.
-        """
-        roots = [tensor.node for tensor in self._outputs.values()]
-        order = creation_order(roots)
-        parts: dict[str, _Part] = {}
-        leaving: dict[Node, None] = dict.fromkeys(roots)
-        scopes = {node: (*self._session.note(node).scope, "")[0] for node in order}
-        # A weight is made in the scope of its layer, a constant wherever it was first needed.
-        passive = {node for node in order if node.op.name in ("state", "constant", "training")}
-        for node in order:
-            part = parts.setdefault(scopes[node], _Part())
-            if node not in passive:
-                part.nodes.append(node)
-            for operand in node.inputs:
-                if operand.op.name == "state" and operand.attrs["state"].role in _WEIGHTS:
-                    part.states.setdefault(operand.attrs["state"])
-                elif operand not in passive and scopes[operand] != scopes[node]:
-                    leaving.setdefault(operand)
-                    part.read.setdefault(operand)
-        blocks = [Block(str(tensor.name), "Input", (), (tensor,)) for tensor in self._inputs]
-        loose = parts.pop("", _Part())
-        for name, part in parts.items():
-            if not part.nodes:
-                continue
-            inputs = self._tensors(part.read)
-            outputs = self._tensors([node for node in part.nodes if node in leaving])
-            layer = self._session.holder(name)
-            if isinstance(layer, Layer):
-                self._layers.append(layer)
-                blocks.append(Block.of(layer, inputs, outputs))
-            else:
-                blocks.append(Block(name, "Layer", inputs, outputs, tuple(part.states), (name,)))
-        if loose.states:
-            blocks.append(Block("parameters", "G.parameter", (), (), tuple(loose.states)))
-        return blocks
-
-    def _tensors(self, nodes: Sequence[Node] | Mapping[Node, None]) -> tuple[Tensor, ...]:
-        return tuple(Tensor(node, self._session) for node in nodes)
-
-    def __call__(self, x: Any, *arguments: Any, training: bool | None = None, **options: Any) -> Any:
-        """The same network on other tensors, with the same weights.
-
-        Args:
-            x: as many tensors as there are inputs.
-            arguments: none.
-            training: as in :meth:`Layer.__call__`.
-            options: none.
-        """
-        given = _flat(x)
-        if arguments or options or len(given) != len(self._inputs):
-            raise fail(GraphcTypeError, "E213", f"{self.name} takes {len(self._inputs)} tensors")
-        if any(not isinstance(tensor, Tensor) for tensor in given):
-            raise fail(GraphcTypeError, "E213", f"{self.name} takes tensors, got {x!r}")
-        common_builder([*given, *self._outputs.values()])
-        dims: dict[str, Dim] = {}
-        for old, new in zip(self._inputs, given, strict=True):
-            if old.ndim == new.ndim:
-                dims |= {str(a): b for a, b in zip(old.shape, new.shape, strict=True) if isinstance(a, Poly) and a != b}
-            if old.dtype is not new.dtype or tuple(substitute(dim, dims) for dim in old.shape) != new.shape:
-                message = f"{self.name} takes {old.dtype}{list(old.shape)}, got {new.dtype}{list(new.shape)}"
-                raise fail(GraphcTypeError, "E211", message, None, new)
-        table: dict[Node, Node] = {old.node: new.node for old, new in zip(self._inputs, given, strict=True)}
-        if training is not None:
-            table[self._session.op("training")] = self._session.constant(training, bool_)
-        replay = Replay(self._session, table, dims, statistics=training is not False, redraw=True)
-        outputs = replay.run([tensor.node for tensor in self._outputs.values()])
-        made = dict(zip(self._outputs, self._tensors(outputs), strict=True))
-        if isinstance(self._structure, Mapping):
-            return made
-        return list(made.values()) if isinstance(self._structure, (list, tuple)) else next(iter(made.values()))
+def pad(x: Any, pad: Sequence[int], value: float = 0.0) -> Tensor:
+    """A border of ``value``: (before, after) of the last axis, then of the one before it, and so on."""
+    tensor = as_tensor(x)
+    pairs = list(zip(pad[::2], pad[1::2], strict=True))[::-1]
+    return bordered(tensor, [*[(0, 0)] * (tensor.ndim - len(pairs)), *pairs], value)
 
 
-def _flat(tensors: Any) -> list[Any]:
-    if isinstance(tensors, Mapping):
-        return list(tensors.values())
-    return list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+# -- windows -----------------------------------------------------------------------------------------------------------
+
+
+def _convolution(
+    spatial: int, x: Any, weight: Any, bias: Any, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Tensor:
+    result = windows.convolution(x, weight, spatial, stride, padding, dilation, groups, _FIRST)
+    return result if bias is None else result + reshape(bias, (-1, *(1,) * spatial))
+
+
+def conv1d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sizes = 1,
+    padding: Padding = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """As :func:`conv2d` over one axis."""
+    return _convolution(1, x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sizes = 1,
+    padding: Padding = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolution of (batch, channels, height, width) with (out × in / groups × window)."""
+    return _convolution(2, x, weight, bias, stride, padding, dilation, groups)
+
+
+def conv3d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Sizes = 1,
+    padding: Padding = 0,
+    dilation: Sizes = 1,
+    groups: int = 1,
+) -> Tensor:
+    """As :func:`conv2d` over three axes."""
+    return _convolution(3, x, weight, bias, stride, padding, dilation, groups)
+
+
+def _pools(spatial: int, kernel_size: Sizes, stride: Sizes | None, padding: Sizes) -> dict[str, Any]:
+    taps = windows.sizes(kernel_size, spatial, "kernel_size")
+    return {"window": taps, "strides": stride, "padding": padding, "data_format": _FIRST}
+
+
+def max_pool1d(x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0) -> Tensor:
+    """The largest element of each window of (batch, channels, length)."""
+    return windows.max_pool(x, **_pools(1, kernel_size, stride, padding))
+
+
+def max_pool2d(x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0) -> Tensor:
+    """The largest element of each window of (batch, channels, height, width)."""
+    return windows.max_pool(x, **_pools(2, kernel_size, stride, padding))
+
+
+def max_pool3d(x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0) -> Tensor:
+    """The largest element of each window of (batch, channels, depth, height, width)."""
+    return windows.max_pool(x, **_pools(3, kernel_size, stride, padding))
+
+
+def avg_pool1d(
+    x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, count_include_pad: bool = True
+) -> Tensor:
+    """The mean of each window of (batch, channels, length)."""
+    return windows.average_pool(x, **_pools(1, kernel_size, stride, padding), count_padding=count_include_pad)
+
+
+def avg_pool2d(
+    x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, count_include_pad: bool = True
+) -> Tensor:
+    """The mean of each window of (batch, channels, height, width)."""
+    return windows.average_pool(x, **_pools(2, kernel_size, stride, padding), count_padding=count_include_pad)
+
+
+def avg_pool3d(
+    x: Any, kernel_size: Sizes, stride: Sizes | None = None, padding: Sizes = 0, count_include_pad: bool = True
+) -> Tensor:
+    """The mean of each window of (batch, channels, depth, height, width)."""
+    return windows.average_pool(x, **_pools(3, kernel_size, stride, padding), count_padding=count_include_pad)
+
+
+# -- losses ------------------------------------------------------------------------------------------------------------
+
+
+def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """See :class:`graphc.nn.MSELoss`."""
+    return torch_losses.MSELoss(reduction)(x, target)
+
+
+def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """See :class:`graphc.nn.L1Loss`."""
+    return torch_losses.L1Loss(reduction)(x, target)
+
+
+def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """See :class:`graphc.nn.SmoothL1Loss`."""
+    return torch_losses.SmoothL1Loss(reduction, beta)(x, target)
+
+
+def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """See :class:`graphc.nn.HuberLoss`."""
+    return torch_losses.HuberLoss(reduction, delta)(x, target)
+
+
+def binary_cross_entropy(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """See :class:`graphc.nn.BCELoss`."""
+    return torch_losses.BCELoss(reduction)(x, target)
+
+
+def binary_cross_entropy_with_logits(x: Any, target: Any, reduction: str = "mean", pos_weight: Any = None) -> Tensor:
+    """See :class:`graphc.nn.BCEWithLogitsLoss`."""
+    return torch_losses.BCEWithLogitsLoss(reduction, pos_weight)(x, target)
+
+
+def kl_div(x: Any, target: Any, reduction: str = "mean", log_target: bool = False) -> Tensor:
+    """See :class:`graphc.nn.KLDivLoss`."""
+    return torch_losses.KLDivLoss(reduction, log_target)(x, target)
+
+
+def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
+    """See :class:`graphc.nn.NLLLoss`."""
+    return torch_losses.NLLLoss(weight, ignore_index, reduction)(x, target)
+
+
+def cross_entropy(
+    x: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """See :class:`graphc.nn.CrossEntropyLoss`."""
+    return torch_losses.CrossEntropyLoss(weight, ignore_index, reduction, label_smoothing)(x, target)

@@ -6,13 +6,12 @@ import copy
 import inspect
 import re
 import warnings
-from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import cache
 from typing import Any, ClassVar
 
-from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError, Location, nearest
+from graphc.errors import GraphcError, GraphcTypeError, GraphcValueError, nearest
 from graphc.frontends.dsl.creation import state
 from graphc.frontends.dsl.elementwise import where
 from graphc.frontends.dsl.penalties import add_penalty
@@ -20,6 +19,8 @@ from graphc.frontends.dsl.reductions import element_count
 from graphc.frontends.dsl.session import current_session
 from graphc.frontends.dsl.tensor import Tensor, common_builder, fail, to_dtype
 from graphc.frontends.nn import regularizers
+from graphc.frontends.nn.blame import LayerType, blamed
+from graphc.frontends.nn.checks import sample_shape
 from graphc.frontends.nn.masking import MaskedTensor, mask_of, with_mask
 from graphc.frontends.nn.recipes import Recipe, recipe_arguments, take_recipes
 from graphc.frontends.optim.projections import constrain
@@ -44,36 +45,7 @@ def argument_names(function: Callable[..., Any]) -> frozenset[str]:
     return frozenset(inspect.signature(function).parameters)
 
 
-class _LayerType(ABCMeta):
-    """Makes layers whose errors say which layer it is."""
-
-    def __call__(cls, *arguments: Any, **options: Any) -> Any:
-        own: Mapping[str, str | None] = cls.torch_names  # type: ignore[attr-defined]
-        given: dict[str, Any] = {}
-        for name, value in options.items():
-            meant = own.get(name, name)
-            if meant is not None:
-                given[meant] = value
-        try:
-            return super().__call__(*arguments, **given)
-        except GraphcError as error:
-            raise _blamed(error, cls.__name__, None)  # noqa: B904  (it is the same error)
-
-
-def _blamed(error: GraphcError, name: str, made: Location | None) -> GraphcError:
-    """``error``, saying which layer it is about and where that was made; the innermost layer comes first."""
-    if "layer" in vars(error):
-        return error
-    vars(error)["layer"] = name
-    if name not in error.message:
-        error.message = f"{name}: {error.message}"
-    if made is not None and made != error.location:
-        error.message = f"{error.message}; {name} was made at {made}"
-    error.args = (error.code, error.message, error.location, error.hint)
-    return error
-
-
-class Layer(metaclass=_LayerType):
+class Layer(metaclass=LayerType):
     """A function of tensors with weights.
 
     A subclass says in ``build`` which weights it has, for the shape of its first input, and in ``call`` what it
@@ -123,9 +95,9 @@ class Layer(metaclass=_LayerType):
             session.reserve_name(name, self)
         self.name = name
         self.built = False
-        self.input_shape = (
-            (input_dim,) if input_dim is not None else None if input_shape is None else tuple(input_shape)
-        )
+        self._built_for: Any = None
+        given = (input_dim,) if input_dim is not None else input_shape
+        self.input_shape = None if given is None else sample_shape(given)
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._dtype: DType | None = None if dtype is None else to_dtype(dtype)
         self._trainable = trainable
@@ -192,6 +164,10 @@ class Layer(metaclass=_LayerType):
     def non_trainable_weights(self) -> list[Tensor]:
         """The weights that no optimizer changes: frozen ones, and statistics."""
         return [weight for weight in self.weights if weight.state is not None and not weight.state.trainable]
+
+    def count_params(self) -> int:
+        """Number of elements of all weights."""
+        return sum(state.type.static_size for state in self.states)
 
     @property
     def losses(self) -> list[Tensor]:
@@ -312,7 +288,9 @@ class Layer(metaclass=_LayerType):
                 result = self.call(x, *arguments, **options)
                 return self._finished(result, x, mask)
         except GraphcError as error:
-            raise _blamed(error, self.name, self._made_at)  # noqa: B904  (it is the same error)
+            has_weights = self._weights or any(layer._weights for layer in self.sublayers())
+            seen = self._built_for if has_weights else None
+            raise blamed(error, self.name, self._made_at, seen)  # noqa: B904  (it is the same error)
         finally:
             _forced_training.reset(previous)
 
@@ -328,8 +306,9 @@ class Layer(metaclass=_LayerType):
             return
         if self._dtype is None:
             self._dtype = next((tensor.dtype for tensor in tensors if tensor.dtype.is_float), None)
-        self.build([tensor.shape for tensor in tensors] if isinstance(x, (list, tuple)) else x.shape)
-        self.built = True
+        shape = [tensor.shape for tensor in tensors] if isinstance(x, (list, tuple)) else x.shape
+        self.build(shape)
+        self.built, self._built_for = True, shape
 
     def _finished(self, result: Any, x: Any, mask: Any) -> Any:
         """The result with its mask, its penalty noted."""
@@ -358,26 +337,6 @@ def _per_sample(penalty: regularizers.Penalty) -> regularizers.Penalty:
 def call_arguments(layer: Layer) -> frozenset[str]:
     """The names of the arguments that the layer's ``call`` has."""
     return argument_names(type(layer).call)
-
-
-def last_dim(layer: Layer, shape: tuple[Dim, ...], minimum_rank: int = 2) -> int:
-    """The static size of the last axis, for a kernel."""
-    if len(shape) < minimum_rank:
-        message = f"{layer.name} needs at least {minimum_rank} dimensions (batch and features), got shape {shape}"
-        raise fail(GraphcValueError, "E211", message)
-    size = shape[-1]
-    if not isinstance(size, int):
-        raise fail(
-            GraphcValueError, "E214", f"{layer.name}: the last dimension must have a size, got the symbol {size}"
-        )
-    return size
-
-
-def check_spatial(layer: Layer, x: Tensor, spatial: int) -> None:
-    """Complain where ``x`` does not have the batch, the channels and so many spatial axes."""
-    if x.ndim != spatial + 2:
-        message = f"{layer.name} needs {spatial + 2} dimensions (with batch and channels), got shape {x.shape}"
-        raise fail(GraphcValueError, "E211", message, None, x)
 
 
 def training_of(x: Tensor) -> Tensor:

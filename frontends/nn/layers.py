@@ -66,7 +66,7 @@ from graphc.frontends.nn.core import (
     RepeatVector,
     Reshape,
 )
-from graphc.frontends.nn.functional import Input
+from graphc.frontends.nn.functional_model import Input
 from graphc.frontends.nn.layer import (
     Layer,
 )

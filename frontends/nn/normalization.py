@@ -12,9 +12,11 @@ from graphc.frontends.dsl.movement import broadcast_to, reshape
 from graphc.frontends.dsl.reductions import element_count, mean, sum
 from graphc.frontends.dsl.session import session_of
 from graphc.frontends.dsl.tensor import Tensor, fail
+from graphc.frontends.nn.checks import axes_argument, check_rank
 from graphc.frontends.nn.layer import Layer, forced_training, while_training
 from graphc.frontends.nn.masking import checked_mask
 from graphc.frontends.nn.recipes import ScaleOptions, StatisticsOptions
+from graphc.frontends.optim.optimizer import check_number
 from graphc.ir.dim import Dim
 from graphc.ir.types import float32
 
@@ -40,6 +42,12 @@ def _static(layer: Layer, shape: Sequence[Dim], axes: Sequence[int]) -> tuple[in
     return tuple(found)
 
 
+def standardized(x: Tensor, axes: tuple[int, ...], epsilon: float) -> Tensor:
+    """(x - mean) / √(variance + epsilon) over ``axes``."""
+    centred = x - mean(x, axis=axes, keepdims=True)
+    return centred / sqrt(mean(square(centred), axis=axes, keepdims=True) + epsilon)
+
+
 class _Scaled(Layer):
     """What normalizations share: an optional scale (gamma) and shift (beta)."""
 
@@ -48,7 +56,7 @@ class _Scaled(Layer):
 
     def __init__(self, epsilon: float, center: bool, scale: bool, **options: Any) -> None:
         super().__init__(**options)
-        self.epsilon = float(epsilon)
+        self.epsilon = check_number("epsilon", epsilon, 0.0)
         self.center, self.scale = center, scale
         self.gamma: Tensor | None = None
         self.beta: Tensor | None = None
@@ -102,12 +110,11 @@ class BatchNormalization(_Scaled):
     ) -> None:
         super().__init__(epsilon, center, scale, **options)
         self.axis = axis
-        if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or not 0.0 <= momentum <= 1.0:
-            raise fail(GraphcValueError, "E213", f"momentum lies between 0 and 1, got {momentum!r}")
-        self.momentum = float(momentum)
+        self.momentum = check_number("momentum", momentum, 0.0, 1.0)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """Scale, shift, and the moving statistics."""
+        check_rank(self, shape, 2)
         channels = _static(self, shape, [normalize_axis(self.axis, len(shape))])
         self.add_scale(channels)
         mean, variance = self.recipes["moving_mean"], self.recipes["moving_variance"]
@@ -188,16 +195,15 @@ class LayerNormalization(_Scaled):
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """Scale and shift."""
+        check_rank(self, shape, 2)
         self.add_scale(_static(self, shape, self.axes_of(len(shape))))
 
     def call(self, x: Tensor) -> Tensor:
         """The normalized input."""
         wide, axes = widened(x), self.axes_of(x.ndim)
         sizes = dict(zip(axes, _static(self, x.shape, axes), strict=True))
-        centred = wide - mean(wide, axis=axes, keepdims=True)
-        variance = mean(square(centred), axis=axes, keepdims=True)
         shape = tuple(sizes.get(place, 1) for place in range(x.ndim))
-        return self.scaled(centred / sqrt(variance + self.epsilon), shape).astype(x.dtype)
+        return self.scaled(standardized(wide, axes, self.epsilon), shape).astype(x.dtype)
 
 
 class RMSNormalization(Layer):
@@ -207,10 +213,11 @@ class RMSNormalization(Layer):
 
     def __init__(self, axis: int = -1, epsilon: float = 1e-6, **options: Any) -> None:
         super().__init__(**options)
-        self.axis, self.epsilon = axis, float(epsilon)
+        self.axis, self.epsilon = axes_argument(axis), check_number("epsilon", epsilon, 0.0)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The scale."""
+        check_rank(self, shape, 2)
         self.scale = self.add_weight("scale", _static(self, shape, [normalize_axis(self.axis, len(shape))]), "ones")
 
     def call(self, x: Tensor) -> Tensor:
@@ -248,6 +255,7 @@ class GroupNormalization(_Scaled):
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """Scale and shift."""
+        check_rank(self, shape, 2)
         channels = _static(self, shape, [normalize_axis(self.axis, len(shape))])
         if self.groups != -1 and channels[0] % self.groups:
             message = f"{self.name}: {channels[0]} channels do not divide into {self.groups} groups"
@@ -261,8 +269,7 @@ class GroupNormalization(_Scaled):
         groups = channels if self.groups == -1 else self.groups
         apart = reshape(wide, (*x.shape[:axis], groups, channels // groups, *x.shape[axis + 1 :]))
         others = tuple(place for place in range(1, apart.ndim) if place != axis)
-        centred = apart - mean(apart, axis=others, keepdims=True)
-        unit = centred / sqrt(mean(square(centred), axis=others, keepdims=True) + self.epsilon)
+        unit = standardized(apart, others, self.epsilon)
         shape = tuple(channels if place == axis else 1 for place in range(x.ndim))
         return self.scaled(reshape(unit, x.shape), shape).astype(x.dtype)
 
@@ -274,7 +281,7 @@ class UnitNormalization(Layer):
 
     def __init__(self, axis: int | Sequence[int] = -1, **options: Any) -> None:
         super().__init__(**options)
-        self.axis = axis if isinstance(axis, int) else tuple(axis)
+        self.axis = axes_argument(axis)
 
     def call(self, x: Tensor) -> Tensor:
         """The unit vectors."""

@@ -18,7 +18,8 @@ from graphc.frontends.dsl.elementwise import astype, where
 from graphc.frontends.dsl.movement import expand_dims
 from graphc.frontends.dsl.reductions import sum
 from graphc.frontends.dsl.tensor import Tensor, as_tensor
-from graphc.frontends.nn.layer import Layer, check_spatial
+from graphc.frontends.nn.checks import check_spatial
+from graphc.frontends.nn.layer import Layer
 from graphc.frontends.nn.masking import checked_mask
 
 

@@ -10,15 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Unpack
 
+from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.axes import checked_size
 from graphc.frontends.dsl.linalg import matmul
 from graphc.frontends.dsl.movement import concat, slice_axis
-from graphc.frontends.dsl.tensor import Tensor
+from graphc.frontends.dsl.tensor import Tensor, fail
 from graphc.frontends.nn import activations
+from graphc.frontends.nn.checks import last_dim
 from graphc.frontends.nn.initializers import BlockOfOnes
-from graphc.frontends.nn.layer import Layer, forced_training, last_dim, while_training
+from graphc.frontends.nn.layer import Layer, forced_training, while_training
 from graphc.frontends.nn.recipes import Recipe, RecurrentOptions
-from graphc.frontends.nn.regularization import checked_rate, dropout_mask
+from graphc.frontends.nn.regularization import checked_rate, checked_seed, dropout_mask
 from graphc.ir.dim import Dim
 
 States = Sequence[Tensor]
@@ -61,7 +63,7 @@ class Cell(Layer):
         self.units = checked_size(units, "units", minimum=1)
         self.dropout = checked_rate(dropout)
         self.recurrent_dropout = checked_rate(recurrent_dropout)
-        self.seed = seed
+        self.seed = checked_seed(seed)
         self._masks: tuple[Masks, Masks] | None = None
 
     @property
@@ -115,6 +117,12 @@ class Cell(Layer):
         return _dropped(x, inputs), _dropped(h, state)
 
 
+def check_step(cell: Cell, shape: Sequence[Dim]) -> None:
+    """Complain where a step's input is not (batch, features)."""
+    if len(shape) != 2:
+        raise fail(GraphcValueError, "E211", f"{cell.name} takes (batch, features), got shape {tuple(shape)}")
+
+
 def _dropped(x: Tensor, masks: Masks) -> Tensor:
     """``x`` times its one mask while training."""
     return while_training(x, lambda: x * masks[0], lambda: x) if masks else x
@@ -150,6 +158,7 @@ class GatedCell(Cell):
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The two kernels and the bias."""
+        check_step(self, shape)
         width = self.gates * self.units
         self.kernel = self.add_weight("kernel", (last_dim(self, shape), width), self.recipes["kernel"])
         self.recurrent_kernel = self.add_weight("recurrent_kernel", (self.units, width), self.recipes["recurrent"])

@@ -6,23 +6,27 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from graphc.errors import GraphcTypeError, GraphcValueError
+from graphc.errors import GraphcValueError
+from graphc.frontends.dsl.axes import checked_size
 from graphc.frontends.dsl.convolution import checked_format
 from graphc.frontends.dsl.elementwise import where
 from graphc.frontends.dsl.random import random_bernoulli, random_normal
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn.layer import Layer, check_spatial, while_training
+from graphc.frontends.nn.checks import check_spatial
+from graphc.frontends.nn.layer import Layer, while_training
 from graphc.frontends.nn.regularizers import L1L2
+from graphc.frontends.optim.optimizer import check_number
 from graphc.ir.dim import Dim
 
 
-def checked_rate(rate: Any) -> float:
-    """A dropout rate: 0 ≤ rate ≤ 1."""
-    if isinstance(rate, bool) or not isinstance(rate, (int, float)):
-        raise fail(GraphcTypeError, "E213", f"a dropout rate must be a number, got {rate!r}")
-    if not 0.0 <= rate <= 1.0:
-        raise fail(GraphcValueError, "E213", f"a dropout rate lies between 0 and 1, got {rate}")
-    return float(rate)
+def checked_rate(rate: Any, *, below: bool = False) -> float:
+    """A dropout rate: 0 ≤ rate ≤ 1, or less than 1 where ``below``."""
+    return check_number("a dropout rate", rate, 0.0, 1.0, below=below)
+
+
+def checked_seed(seed: Any) -> int | None:
+    """A seed that takes the place of the model's, or None."""
+    return None if seed is None else checked_size(seed, "a seed", code="E213")
 
 
 def dropout_mask(x: Tensor, rate: float, shape: Sequence[Dim], seed: int | None = None) -> Tensor:
@@ -35,16 +39,21 @@ def dropout(x: Tensor, rate: float, noise_shape: Sequence[Dim | None] | None = N
     """See :class:`Dropout`."""
     if rate == 0.0:
         return x
-    given = x.shape if noise_shape is None else noise_shape
-    if len(given) != x.ndim:
-        raise fail(GraphcValueError, "E211", f"noise_shape {noise_shape} does not fit the shape {x.shape}", None, x)
-    shape = tuple(size if dim is None else dim for dim, size in zip(given, x.shape, strict=True))
+    shape = _drawn_shape(x, noise_shape)
 
     def dropped() -> Tensor:
         scaled = x * (1.0 / (1.0 - rate)) if rate < 1.0 else x
         return where(random_bernoulli(shape, 1.0 - rate, seed=seed), scaled, 0)
 
     return while_training(x, dropped, lambda: x)
+
+
+def _drawn_shape(x: Tensor, noise_shape: Sequence[Dim | None] | None) -> tuple[Dim, ...]:
+    """The shape in which to draw for ``x``."""
+    given = x.shape if noise_shape is None else noise_shape
+    if len(given) != x.ndim:
+        raise fail(GraphcValueError, "E211", f"noise_shape {noise_shape} does not fit the shape {x.shape}", None, x)
+    return tuple(size if dim is None else dim for dim, size in zip(given, x.shape, strict=True))
 
 
 class Dropout(Layer):
@@ -67,7 +76,7 @@ class Dropout(Layer):
         super().__init__(**options)
         self.rate = checked_rate(rate)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
-        self.seed = seed
+        self.seed = checked_seed(seed)
 
     def call(self, x: Tensor) -> Tensor:
         """The elements kept."""
@@ -91,7 +100,7 @@ class _SpatialDropout(Layer):
         super().__init__(**options)
         self.rate = checked_rate(rate)
         self.data_format = checked_format(data_format)
-        self.seed = seed
+        self.seed = checked_seed(seed)
 
     def call(self, x: Tensor) -> Tensor:
         """The channels kept."""
@@ -129,9 +138,7 @@ class GaussianNoise(Layer):
 
     def __init__(self, stddev: float, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
-        if isinstance(stddev, bool) or not isinstance(stddev, (int, float)) or stddev < 0:
-            raise fail(GraphcValueError, "E213", f"stddev must be a number that is not negative, got {stddev!r}")
-        self.stddev, self.seed = float(stddev), seed
+        self.stddev, self.seed = check_number("stddev", stddev, 0.0), checked_seed(seed)
 
     def call(self, x: Tensor) -> Tensor:
         """The input with its noise."""
@@ -149,9 +156,7 @@ class GaussianDropout(Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **options: Any) -> None:
         super().__init__(**options)
-        self.rate, self.seed = checked_rate(rate), seed
-        if self.rate == 1.0:
-            raise fail(GraphcValueError, "E213", "the rate of GaussianDropout is less than 1")
+        self.rate, self.seed = checked_rate(rate, below=True), checked_seed(seed)
 
     def call(self, x: Tensor) -> Tensor:
         """The input times its noise."""
@@ -170,18 +175,15 @@ class AlphaDropout(Layer):
         self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **options: Any
     ) -> None:
         super().__init__(**options)
-        self.rate = checked_rate(rate)
-        self.noise_shape, self.seed = noise_shape, seed
-        if self.rate == 1.0:
-            raise fail(GraphcValueError, "E213", "the rate of AlphaDropout is less than 1")
+        self.rate, self.seed = checked_rate(rate, below=True), checked_seed(seed)
+        self.noise_shape = noise_shape
 
     def call(self, x: Tensor) -> Tensor:
         """The elements kept, the others at the value to which selu saturates, all scaled and shifted."""
         if self.rate == 0.0:
             return x
         low = -1.6732632423543772 * 1.0507009873554805
-        given = x.shape if self.noise_shape is None else self.noise_shape
-        shape = tuple(size if dim is None else dim for dim, size in zip(given, x.shape, strict=True))
+        shape = _drawn_shape(x, self.noise_shape)
         scale = 1.0 / math.sqrt((1.0 - self.rate) * (1.0 + self.rate * low**2))
 
         def dropped() -> Tensor:

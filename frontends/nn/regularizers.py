@@ -14,18 +14,22 @@ from graphc.frontends.dsl.movement import transpose
 from graphc.frontends.dsl.penalties import penalized, penalties
 from graphc.frontends.dsl.reductions import sum
 from graphc.frontends.dsl.tensor import Tensor, fail
+from graphc.frontends.optim.optimizer import check_number
 
 __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "get", "l1", "l1_l2", "l2", "penalized", "penalties"]
 
 Penalty = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(init=False)
 class L1L2:
     """l1 sum(|w|) + l2 sum(w²)."""
 
-    l1: float = 0.0
-    l2: float = 0.0
+    l1: float
+    l2: float
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        self.l1, self.l2 = check_number("l1", l1, 0.0), check_number("l2", l2, 0.0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty on ``x``."""
@@ -35,22 +39,28 @@ class L1L2:
         return terms[0] if len(terms) == 1 else terms[0] + terms[1]
 
 
-@dataclass(frozen=True)
+@dataclass(init=False)
 class L1:
     """l1 sum(|w|)."""
 
-    l1: float = 0.01
+    l1: float
+
+    def __init__(self, l1: float = 0.01) -> None:
+        self.l1 = check_number("l1", l1, 0.0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty on ``x``."""
         return self.l1 * sum(abs(x))
 
 
-@dataclass(frozen=True)
+@dataclass(init=False)
 class L2:
     """l2 sum(w²)."""
 
-    l2: float = 0.01
+    l2: float
+
+    def __init__(self, l2: float = 0.01) -> None:
+        self.l2 = check_number("l2", l2, 0.0)
 
     def __call__(self, x: Tensor) -> Tensor:
         """The penalty on ``x``."""

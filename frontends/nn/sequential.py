@@ -23,7 +23,8 @@ class Sequential(Network):
     """Layers one after the other; callable on tensors, and a layer itself.
 
     The shape of the input is that of a first ``nn.Input(shape)``, the ``input_shape`` of the first layer, the
-    ``input_length`` of a first ``Embedding``, or else that of the first data.
+    ``input_length`` of a first ``Embedding``, or else that of the first data; without data, a first ``nn.Linear`` says
+    it.
 
     Args:
         parts: layers, or functions of one tensor, in a list as Keras has it or one by one as PyTorch has it; the first
@@ -114,8 +115,8 @@ class Sequential(Network):
             raise fail(GraphcValueError, "E214", f"{self.name} has no layers")
         if not self._inputs:
             shape = self._declared_shape()
-            if shape is None and batch is not None:
-                shape = batch.inputs[0].shape[1:]
+            if shape is None:
+                shape = getattr(self._first(), "usual_shape", None) if batch is None else batch.inputs[0].shape[1:]
             if shape is None:
                 return False
             sizes: list[Dim | str] = [BATCH]

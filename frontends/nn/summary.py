@@ -33,7 +33,8 @@ class Row:
         shapes: of its outputs.
         states: its weights.
         flops: floating-point operations of a forward call.
-        bytes: what a forward call reads and writes: the layer's inputs, weights and outputs, each once.
+        bytes: what a forward call reads and writes: the layer's inputs, weights and outputs, each once; of a table only
+            the rows that are looked up.
     """
 
     name: str
@@ -84,7 +85,7 @@ def rows(blocks: Iterable[Block], forward: Graph) -> list[Row]:
         blocks: the layers in order.
         forward: the graph of a prediction, in which the work is counted by the layers' names.
     """
-    work = _work(forward)
+    work, looked_up = _work(forward), _looked_up(forward)
     seen: set[State] = set()
     made = []
     for block in blocks:
@@ -93,7 +94,9 @@ def rows(blocks: Iterable[Block], forward: Graph) -> list[Row]:
         flops: Dim = 0
         for name in dict.fromkeys(block.scopes):
             flops = flops + work.get(name, 0)
-        traffic: Dim = sum(state.type.nbytes for state in states)
+        traffic: Dim = 0
+        for state in states:
+            traffic = traffic + looked_up.get(state, state.type.nbytes)
         for tensor in dict.fromkeys((*block.inputs, *block.outputs)) if block.inputs else ():
             traffic = traffic + _nbytes(tensor.node.tensor)
         shapes = tuple(tensor.shape for tensor in block.outputs)
@@ -105,10 +108,28 @@ def _nbytes(type_: TensorType) -> Dim:
     return type_.size * type_.dtype.storage.itemsize
 
 
-def _work(forward: Graph) -> dict[str, Dim]:
-    """Outermost scope → floating-point operations."""
-    total: dict[str, Dim] = {}
+def _looked_up(forward: Graph) -> dict[State, Dim]:
+    """The bytes that are read of each state variable of which nothing but rows at given indices is read."""
+    readers: dict[State, list[Node]] = {}
     for node in forward.nodes:
+        for operand in dict.fromkeys(node.inputs):
+            if operand.op.name == "state":
+                readers.setdefault(operand.attrs["state"], []).append(node)
+    found: dict[State, Dim] = {}
+    for state, nodes in readers.items():
+        if all(node.op.name == "take" and node.inputs[1].op.name != "state" for node in nodes):
+            found[state] = sum(_nbytes(node.tensor) for node in nodes)
+    return found
+
+
+def _work(forward: Graph) -> dict[str, Dim]:
+    """Outermost scope → floating-point operations; what no data reach is known before a call."""
+    total: dict[str, Dim] = {}
+    reached: set[Node] = set()
+    for node in forward.nodes:
+        if node.op.name not in ("input", "state") and reached.isdisjoint(node.inputs):
+            continue
+        reached.add(node)
         scope = forward.note(node).scope
         if scope:
             total[scope[0]] = total.get(scope[0], 0) + flops(node)
@@ -226,10 +247,13 @@ def shape_text(shape: Sequence[Dim]) -> str:
 
 
 def formula(count: Dim) -> str:
-    """A number, or a formula in the symbolic dimensions."""
+    """A number, or a formula in the symbolic dimensions, as short as may be."""
     if isinstance(count, int):
         return f"{count:,}"
-    return str(to_sympy(count))
+    import sympy
+
+    expanded = to_sympy(count)
+    return min(str(expanded), str(sympy.factor(expanded)), key=len)
 
 
 def size_text(count: float) -> str:

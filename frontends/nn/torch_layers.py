@@ -57,6 +57,11 @@ class Linear(_Weighted):
         self.out_features = checked_size(out_features, "out_features", minimum=1)
         self.with_bias = bias
 
+    @property
+    def usual_shape(self) -> tuple[int, ...]:
+        """The shape of a sample, where nothing else says it."""
+        return (self.in_features,)
+
     def build(self, shape: tuple[Dim, ...]) -> None:
         """The weight and the bias."""
         self.expect(shape, -1, self.in_features)

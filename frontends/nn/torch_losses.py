@@ -39,6 +39,7 @@ class TorchLoss:
     """
 
     reductions: ClassVar[tuple[str, ...]] = _REDUCTIONS
+    integer_targets: ClassVar[bool] = False
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in self.reductions:
@@ -185,6 +186,8 @@ class NLLLoss(TorchLoss):
         ignore_index: targets with this number do not count.
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
     """
+
+    integer_targets = True
 
     def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction)

@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.axes import checked_size
 from graphc.frontends.dsl.convolution import Sizes, average_pool, max_pool, sizes
-from graphc.frontends.dsl.elementwise import sqrt, square
 from graphc.frontends.dsl.movement import pad
 from graphc.frontends.dsl.reductions import mean
 from graphc.frontends.dsl.tensor import Tensor, fail
-from graphc.frontends.nn.layer import Layer, check_spatial
-from graphc.frontends.nn.normalization import BatchNormalization, GroupNormalization, widened
+from graphc.frontends.nn.checks import check_spatial
+from graphc.frontends.nn.layer import Layer
+from graphc.frontends.nn.normalization import BatchNormalization, GroupNormalization, standardized, widened
 from graphc.frontends.nn.regularization import checked_rate, dropout
 from graphc.frontends.nn.resizing import averaged
+from graphc.frontends.optim.optimizer import check_number
 from graphc.ir.dim import Dim
 
 _FIRST = "channels_first"
@@ -120,7 +121,7 @@ class _BatchNorm(BatchNormalization):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True, **options: Any
     ) -> None:
-        super().__init__(1, 1.0 - momentum, eps, affine, affine, **options)
+        super().__init__(1, 1.0 - check_number("momentum", momentum, 0.0, 1.0), eps, affine, affine, **options)
         self.num_features = checked_size(num_features, "num_features", minimum=1)
 
     def build(self, shape: tuple[Dim, ...]) -> None:
@@ -177,7 +178,7 @@ class LayerNorm(Layer):
         super().__init__(**options)
         given = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
         self.normalized_shape = tuple(checked_size(size, "normalized_shape", minimum=1) for size in given)
-        self.eps, self.elementwise_affine, self.with_bias = float(eps), elementwise_affine, bias
+        self.eps, self.elementwise_affine, self.with_bias = check_number("eps", eps, 0.0), elementwise_affine, bias
 
     def build(self, shape: tuple[Dim, ...]) -> None:
         """Scale and shift."""
@@ -192,8 +193,7 @@ class LayerNorm(Layer):
         """The normalized input."""
         wide = widened(x)
         axes = tuple(range(x.ndim - len(self.normalized_shape), x.ndim))
-        centred = wide - mean(wide, axis=axes, keepdims=True)
-        result = centred / sqrt(mean(square(centred), axis=axes, keepdims=True) + self.eps)
+        result = standardized(wide, axes, self.eps)
         if self.weight is not None:
             result = result * self.weight.astype(wide.dtype)
         return (result if self.bias is None else result + self.bias.astype(wide.dtype)).astype(x.dtype)
@@ -239,6 +239,7 @@ class GroupNorm(GroupNormalization):
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, **options: Any
     ) -> None:
+        checked_size(num_groups, "num_groups", minimum=1, code="E218")
         super().__init__(num_groups, 1, eps, affine, affine, **options)
         self.num_channels = checked_size(num_channels, "num_channels", minimum=1)
         if self.num_channels % self.groups:
@@ -322,5 +323,6 @@ class ZeroPad2d(Layer):
 
     def call(self, x: Tensor) -> Tensor:
         """The images with their border."""
+        check_spatial(self, x, 2)
         left, right, top, bottom = self.padding
         return pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)])

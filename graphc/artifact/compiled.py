@@ -39,6 +39,7 @@ class CompiledModel(Model):
         schedule: Callable[[], Module] | None = None,
         seed: int = 0,
         states_of: CompiledModel | None = None,
+        threads: int | str | None = None,
     ) -> None:
         """Make a model with fresh states, or over those of another one.
 
@@ -50,6 +51,7 @@ class CompiledModel(Model):
             schedule: makes the compiled module when it is asked for, where ``module`` is the one before the passes.
             seed: of the initial values.
             states_of: a model with the same states, which both then share; calls of the two must not overlap.
+            threads: of a call, here and in an artifact; None where nobody has stated a number.
 
         Raises:
             GraphcValueError: the states of ``states_of`` are others (E455).
@@ -63,7 +65,9 @@ class CompiledModel(Model):
         if states_of is not None and states_of.spec.states != spec.states:
             raise GraphcValueError("E455", f"{spec.name} and {states_of.spec.name} have different states to share")
         memory = None if states_of is None else states_of._memory
-        super().__init__(spec, _code(spec, build), self._initial_values, memory=memory)
+        super().__init__(spec, _code(spec, build), self._initial_values, memory=memory, threads=threads)
+        # One thread a processor means the processors of the machine that the artifact will run on.
+        self._stated_threads = 1 if threads is None else 0 if threads in (0, "auto") else self.threads
 
     @property
     def module(self) -> Module:
@@ -90,7 +94,15 @@ class CompiledModel(Model):
             GraphcValueError: an impossible name (E108).
             GraphcOSError: the destination exists (E107), or cannot be written (E570).
         """
-        return write_artifact(folder, spec=self.spec, build=self.build, values=self._snapshot(), name=name, force=force)
+        return write_artifact(
+            folder,
+            spec=self.spec,
+            build=self.build,
+            values=self._snapshot(),
+            name=name,
+            force=force,
+            threads=self._stated_threads,
+        )
 
     def _initial_values(self, seed: int | None) -> Mapping[str, np.ndarray[Any, Any]]:
         chosen = self._seed if seed is None else seed
@@ -121,7 +133,9 @@ def read_states(path: str | os.PathLike[str]) -> dict[str, np.ndarray[Any, Any]]
 
 def _code(spec: Spec, build: Build) -> Code:
     if isinstance(build, NativeBuild):
-        return NativeCode(build.functions, build.arena_bytes, build.owner)
+        parallel = None if build.parallel is None else build.parallel.function
+        numbers = {name: build.number(name) for name in build.exports}
+        return NativeCode(build.functions, build.arena_bytes, build.owner, parallel, numbers)
     file = f"<graphc {spec.name}>"
     # Tracebacks through the generated source then show its lines.
     linecache.cache[file] = (len(build.source), None, build.source.splitlines(keepends=True), file)

@@ -81,6 +81,27 @@ static inline int @_load_weights(@_model *model, FILE *file)
 """
 
 
+_PARALLEL = """\
+/* Runs the entry point whose number is `entry` on as many as `threads` threads, the caller's among them; the others are
+ * made at the first call, and sleep between calls.  The result does not depend on how many there are: where the entry
+ * point has too little work for several, while another call has them, or where there are none to be had, it runs on the
+ * caller's alone.  Returns what the entry point returns, or -1 for a number that none has. */
+"""
+
+_ALONE = """\
+static inline int32_t @_parallel(int32_t threads, int32_t entry, const void *const *inputs, void *const *outputs,
+                                 void *const *states, void *arena, int64_t *error)
+{
+    (void)threads; /* no entry point has work enough for several */
+    switch (entry) {
+@CASES@
+    default: return -1;
+    }
+}
+static inline void @_end_threads(void) {}
+"""
+
+
 def c_header(spec: Spec, build: NativeBuild, version: str, weights_data_offset: int) -> str:
     """The text of the header.
 
@@ -119,6 +140,7 @@ def c_header(spec: Spec, build: NativeBuild, version: str, weights_data_offset: 
         " * ARENA_BYTES bytes, aligned to 64.  Returns 0, or 1 where an index in the data is out of range: error[0..3]",
         " * are then the number of the check, the position, the index and the limit, and no state has changed. */",
         *(line for entry in spec.entries for line in _entry(spec, entry, build)),
+        *_parallel(spec, build),
         _helpers(spec),
         "#ifdef __cplusplus",
         "}",
@@ -164,6 +186,7 @@ def _entry(spec: Spec, entry: EntrySpec, build: NativeBuild) -> list[str]:
     ]
     if symbol != wanted:
         lines.append(f"#define {wanted} {symbol}")
+    lines.append(f"#define {spec.name}_ENTRY_{entry.name} {build.number(entry.name)}")
     for kind, tensors in (("INPUT", entry.inputs), ("OUTPUT", entry.outputs)):
         lines.append(f"#define {wanted}_{kind}S {len(tensors)}")
         for index, (tensor, plain) in enumerate(zip(tensors, identifiers(t.name for t in tensors), strict=True)):
@@ -171,6 +194,28 @@ def _entry(spec: Spec, entry: EntrySpec, build: NativeBuild) -> list[str]:
             lines.append(f"#define {wanted}_{kind}_{plain} {index} /* {_comment(repr(tensor.name))}: {tensor} */")
             element = _C_TYPES[tensor.dtype]
             lines.append(f"#define {wanted}_SIZE_OF_{kind}_{plain} {size} /* elements of type {element} */")
+    return [*lines, ""]
+
+
+def _parallel(spec: Spec, build: NativeBuild) -> list[str]:
+    """How to run an entry point on several threads."""
+    if build.parallel is None:
+        cases = [
+            f"    case {spec.name}_ENTRY_{entry.name}:"
+            f" return {build.exports[entry.name]}(inputs, outputs, states, arena, error);"
+            for entry in spec.entries
+        ]
+        return [_PARALLEL + _ALONE.replace("@CASES@", "\n".join(cases)).replace("@_", f"{spec.name}_")]
+    start = f"int32_t {build.parallel.symbol}("
+    lines = [
+        _PARALLEL + f"{start}int32_t threads, int32_t entry, const void *const *inputs, void *const *outputs,",
+        f"{' ' * len(start)}void *const *states, void *arena, int64_t *error);",
+        "/* Ends the threads that sleep between calls, as must be done before the library is unloaded. */",
+        f"void {build.parallel.end}(void);",
+    ]
+    for name, symbol in (("parallel", build.parallel.symbol), ("end_threads", build.parallel.end)):
+        if symbol != f"{spec.name}_{name}":
+            lines.append(f"#define {spec.name}_{name} {symbol}")
     return [*lines, ""]
 
 

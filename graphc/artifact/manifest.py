@@ -37,7 +37,9 @@ def build_id(
     return state.hexdigest()
 
 
-def manifest_text(spec: Spec, build: Build, version: str, identity: str, files: Mapping[str, str]) -> bytes:
+def manifest_text(
+    spec: Spec, build: Build, version: str, identity: str, files: Mapping[str, str], threads: int = 1
+) -> bytes:
     """The manifest.
 
     Args:
@@ -46,6 +48,7 @@ def manifest_text(spec: Spec, build: Build, version: str, identity: str, files: 
         version: of graphc.
         identity: the build id.
         files: name → SHA-256 of every other file.
+        threads: of a call, where nobody states another number.
     """
     native = None
     if isinstance(build, NativeBuild):
@@ -53,6 +56,8 @@ def manifest_text(spec: Spec, build: Build, version: str, identity: str, files: 
             "file": f"{spec.name}.so",
             "arena_bytes": build.arena_bytes,
             "symbols": {entry.name: build.exports[entry.name] for entry in spec.entries},
+            "parallel": None if build.parallel is None else build.parallel.symbol,
+            "numbers": {entry.name: build.number(entry.name) for entry in spec.entries},
         }
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -61,6 +66,7 @@ def manifest_text(spec: Spec, build: Build, version: str, identity: str, files: 
         "backend": build.backend,
         "model": spec.to_json(),
         "native": native,
+        "threads": threads,
         "target": _target(build),
         "files": dict(sorted(files.items())),
     }

@@ -29,9 +29,25 @@ LONGEST_NAME = 100
 _PYTHON_NAMES = {name for name in dir(Model) if not name.startswith("_")}
 _PYTHON_NAMES |= {"Model", "artifact", "default", "module", "parameters", "save", "source", "spec"}
 _C_NAMES = {"ARENA_BYTES", "MEMORY_BYTES", "STATES", "WEIGHTS_OFFSET", "WEIGHT_BYTES", "close", "model", "open"}
+_C_NAMES |= {"ENTRY", "end_threads", "parallel"}
 _RESERVED = _PYTHON_NAMES | _C_NAMES
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """How native code runs an entry point on several threads.
+
+    Attributes:
+        symbol: exported name of the function of (threads, number of the entry point, its five pointers).
+        end: exported name of the function that ends the threads.
+        function: the first one, loaded, callable through ctypes.
+    """
+
+    symbol: str
+    end: str
+    function: Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,7 @@ class NativeBuild:
         owner: whatever must stay alive while the functions are used.
         backend: who made it.
         record: what its backend makes it again from, for the compile cache.
+        parallel: how it runs on several threads; None where no entry point has the work for them.
     """
 
     exports: Mapping[str, str]
@@ -59,6 +76,17 @@ class NativeBuild:
     owner: object = field(default=None, repr=False)
     backend: str = "llvm"
     record: Callable[[], bytes] | None = field(default=None, repr=False)
+    parallel: Parallel | None = None
+
+    def number(self, entry: str) -> int:
+        """The number of an entry point, as the code counts them."""
+        return list(self.exports).index(entry)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """All exported names."""
+        more = () if self.parallel is None else (self.parallel.symbol, self.parallel.end)
+        return (*self.exports.values(), *more)
 
 
 @dataclass(frozen=True)

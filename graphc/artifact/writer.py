@@ -34,6 +34,7 @@ def write_artifact(
     values: Mapping[str, np.ndarray[Any, Any]],
     name: str | None = None,
     force: bool = False,
+    threads: int = 1,
 ) -> str:
     """Write an artifact and return its absolute path.
 
@@ -48,6 +49,7 @@ def write_artifact(
         values: a value for each state.
         name: of the model in C and in file names; by default that of the folder.
         force: replace an artifact that is there.  Anything else that is there is never replaced.
+        threads: of a call, where nobody states another number.
 
     Raises:
         GraphcValueError: an impossible name (E108).
@@ -59,7 +61,7 @@ def write_artifact(
     spec = replace(spec, name=name)
     try:
         with Interruption() as interruption:
-            _write_and_rename(path, spec, build, values, interruption)
+            _write_and_rename(path, spec, build, values, threads, interruption)
     except GraphcError:
         raise
     except OSError as fault:
@@ -127,7 +129,12 @@ def _foreign_files(path: str) -> list[str]:
 
 
 def _write_and_rename(
-    path: str, spec: Spec, build: Build, values: Mapping[str, np.ndarray[Any, Any]], interruption: Interruption
+    path: str,
+    spec: Spec,
+    build: Build,
+    values: Mapping[str, np.ndarray[Any, Any]],
+    threads: int,
+    interruption: Interruption,
 ) -> None:
     parent, base = os.path.split(path)
     os.makedirs(parent, exist_ok=True)
@@ -135,7 +142,7 @@ def _write_and_rename(
     temporary, aside = os.path.join(parent, f".{base}.{mark}.new"), os.path.join(parent, f".{base}.{mark}.old")
     try:
         os.mkdir(temporary)
-        _write_files(temporary, spec, build, values)
+        _write_files(temporary, spec, build, values, threads)
         if os.path.lexists(path):
             os.rename(path, aside)
         os.rename(temporary, path)
@@ -148,12 +155,13 @@ def _write_and_rename(
                 shutil.rmtree(leftover)
 
 
-def _write_files(folder: str, spec: Spec, build: Build, values: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def _write_files(
+    folder: str, spec: Spec, build: Build, values: Mapping[str, np.ndarray[Any, Any]], threads: int
+) -> None:
     version = __version__
     files = runtime_files()
     if isinstance(build, NativeBuild):
-        symbols = [build.exports[entry.name] for entry in spec.entries]
-        files[f"{spec.name}.so"] = build.link(f"{spec.name}.so", symbols)
+        files[f"{spec.name}.so"] = build.link(f"{spec.name}.so", build.symbols)
     else:
         files["_model.py"] = build.source.encode()
     identity = build_id(spec, build, version, files.values(), values)
@@ -173,4 +181,4 @@ def _write_files(folder: str, spec: Spec, build: Build, values: Mapping[str, np.
         file.seek(0)
         digests[WEIGHTS] = hashlib.file_digest(file, "sha256").hexdigest()
     with open(os.path.join(folder, MANIFEST), "xb") as file:
-        file.write(manifest_text(spec, build, version, identity, digests))
+        file.write(manifest_text(spec, build, version, identity, digests, threads))

@@ -64,7 +64,7 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
         {
             "model": subject.name,
             "backend": None if subject.module is None else arguments.backend,
-            "threads": None if subject.module is None else arguments.threads,
+            "threads": model.threads,
             "entries": {name: _figures(timing, flops.get(name)) for name, timing in found.items()},
         }
     )

@@ -169,7 +169,12 @@ def add_target(parser: Parser) -> None:
         "--cpu", metavar="LEVEL", default="native", help="what the processor must have; default: native"
     )
     parser.add_argument("--fast-math", action="store_true", help="assume no NaN or infinity, and re-associate sums")
-    parser.add_argument("--threads", metavar="N", type=count, default=1, help="native threads of a call; default: 1")
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=threads,
+        help="native threads of a call, or auto for one a processor; default: GRAPHC_THREADS, else 1",
+    )
     parser.add_argument(
         "--memory-budget", metavar="SIZE", help="most memory of intermediate values, such as 64MB; default: no limit"
     )
@@ -196,6 +201,11 @@ def count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,18}", text) or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
     return int(text)
+
+
+def threads(text: str) -> int | str:
+    """A positive number, or ``auto``."""
+    return text if text == "auto" else count(text)
 
 
 def seconds(text: str) -> float:

@@ -87,7 +87,7 @@ class ModelFile:
         place = _place_of(self.target)
         arguments = bind(self.target, self.name, settings, place)
         with _running(self.path):
-            made = self.target(**arguments)
+            made = _as_model(self.target(**arguments))
         if not isinstance(made, graphc.Model):
             raise GraphcTypeError(
                 "E105",
@@ -98,7 +98,8 @@ class ModelFile:
         return made
 
     def _find(self, names: dict[str, Any]) -> graphc.Model | Callable[..., Any]:
-        found = names.get(self.name)
+        with _running(self.path):
+            found = _as_model(names.get(self.name))
         if isinstance(found, graphc.Model) or (callable(found) and not isinstance(found, type)):
             return found
         candidates = list(_candidates(names))
@@ -224,6 +225,12 @@ def _candidates(names: dict[str, Any]) -> Iterator[str]:
     for name, value in public.items():
         if isinstance(value, types.FunctionType) and value.__module__ == _MODULE_NAME:
             yield name
+
+
+def _as_model(value: Any) -> Any:
+    """A network of layers as the entry points that it stands for; anything else as it is."""
+    convert = None if isinstance(value, type) else getattr(value, "to_model", None)
+    return convert() if callable(convert) else value
 
 
 def _place_of(function: Callable[..., Any]) -> Location | None:

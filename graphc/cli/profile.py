@@ -45,7 +45,7 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     """Time each kernel, and set it against what the machine can do."""
     if arguments.seed < 0:
         raise GraphcValueError("E106", f"--seed must not be negative, got {arguments.seed}")
-    if arguments.threads != 1:
+    if arguments.threads not in (None, 1):
         raise GraphcValueError("E106", "a profile is of one thread", hint="leave out --threads")
     from graphc import driver
     from graphc.cli.kernel_times import profile_entry

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from graphc.cli.common import Console, ExitCode, Parser, add_common, add_model, add_settings, add_target, count, plural
 from graphc.cli.progress import progress
 from graphc.errors import GraphcKeyError, GraphcValueError
+from graphc.interrupts import stop_on_interrupt
 
 if TYPE_CHECKING:
     from graphc.artifact.compiled import CompiledModel
@@ -268,7 +264,7 @@ def _train(
     shuffle = np.random.default_rng(arguments.seed)
     start = time.perf_counter()
     total = arguments.epochs * data.count
-    with _stop_on_interrupt() as stop, progress(console, "train", total) as bar:
+    with stop_on_interrupt() as stop, progress(console, "train", total) as bar:
         for _ in range(arguments.epochs):
             losses = []
             for batch in data.full(shuffle.permutation(data.examples)):
@@ -291,22 +287,3 @@ def _train(
 def _first(made: Any, entry: EntrySpec) -> float:
     """The loss of a step: the first output, by convention."""
     return _scalar(made[entry.outputs[0].name] if isinstance(made, dict) else made)
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C inside sets the event, so that the present step is finished; a second one interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -66,7 +66,7 @@ class Poly:
         return text
 
     def __repr__(self) -> str:
-        return f"Poly({self})"
+        return str(self)  # so that a shape, which is a tuple, reads (batch, 28)
 
     def __reduce__(self) -> tuple[object, ...]:
         return parse_dim, (str(self),)

@@ -95,7 +95,7 @@ class Apply:
     """A pointwise op, by its name in the op registry, on scalars of its operands' dtypes.
 
     A ``cast`` is to ``dtype`` and has no attributes.  ``random_uniform`` is applied here too: args are seed, step
-    (int64) and the element's flat index (int64), attribute ``stream``.
+    and the element's flat index, perhaps an offset of the stream (all int64), attribute ``stream``.
     """
 
     op: str

@@ -47,7 +47,7 @@ def _iota(body: Body, node: Node, index: IndexMap) -> Steps:
 
 @rule("random_uniform")
 def _random_uniform(body: Body, node: Node, index: IndexMap) -> Steps:
-    (key,) = node.inputs
+    key, *offset = node.inputs
     seed = yield key, (ZERO,)
     step = yield key, (Map((), 1),)
     strides = [1] * node.rank
@@ -55,7 +55,10 @@ def _random_uniform(body: Body, node: Node, index: IndexMap) -> Steps:
         strides[dimension] = strides[dimension + 1] * node.shape[dimension + 1]
     position = body.builder.index(combined(index, strides))
     attrs = make_attrs({"stream": node.attrs["stream"]})
-    return body.builder.apply("random_uniform", (seed, step, position), node.dtype, attrs)
+    arguments = [seed, step, position]
+    for operand in offset:
+        arguments.append((yield operand, ()))
+    return body.builder.apply("random_uniform", tuple(arguments), node.dtype, attrs)
 
 
 # -- movement of computed values -----------------------------------------------------------------------------------

@@ -191,7 +191,9 @@ def _broken(name: str, rule: str) -> VerificationError:
 def _random(args: Sequence[Array], value: Apply) -> Array:
     """Uniform numbers at flat positions: all numbers up to the last one wanted, then those that are."""
     key = np.array([arg.reshape(-1)[0] for arg in args[:2]], dtype=np.int64)
-    drawn = uniform_values(key, int(args[2].max()) + 1, value.attrs["stream"], value.dtype)
+    offset = int(args[3].reshape(-1)[0]) if len(args) > 3 else 0
+    stream = (value.attrs["stream"] + offset) & 0xFFFFFFFF
+    drawn = uniform_values(key, int(args[2].max()) + 1, stream, value.dtype)
     return drawn[args[2]]
 
 

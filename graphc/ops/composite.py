@@ -158,19 +158,21 @@ def jvp_region(region: Graph, moving: Sequence[int]) -> tuple[Graph, list[int]]:
 def region_vjp(b: Builder, region: Graph, node: Node, cotangents: Sequence[Node | None]) -> list[Node | None]:
     """The vjp rule of ``node``, whose value is that of ``region`` on its inputs."""
     seeded = [position for position, cotangent in enumerate(cotangents) if cotangent is not None]
-    derivative, reached = vjp_region(region, seeded)
-    given = [cotangent for cotangent in cotangents if cotangent is not None]
-    table = dict(zip(reached, inline(b, derivative, [*node.inputs, *given]), strict=True))
+    table = _inlined(b, vjp_region(region, seeded), [*node.inputs, *cotangents])
     return [table.get(position) for position in range(len(node.inputs))]
 
 
 def region_jvp(b: Builder, region: Graph, node: Node, tangents: Sequence[Node | None]) -> list[Node | None]:
     """The jvp rule of ``node``, whose value is that of ``region`` on its inputs."""
     moving = [position for position, tangent in enumerate(tangents) if tangent is not None]
-    derivative, reached = jvp_region(region, moving)
-    given = [tangent for tangent in tangents if tangent is not None]
-    table = dict(zip(reached, inline(b, derivative, [*node.inputs, *given]), strict=True))
+    table = _inlined(b, jvp_region(region, moving), [*node.inputs, *tangents])
     return [table.get(position) for position in range(len(region.outputs))]
+
+
+def _inlined(b: Builder, derivative: tuple[Graph, list[int]], operands: Sequence[Node | None]) -> dict[int, Node]:
+    """The outputs of a derivative region on the operands that there are, by the positions that go with them."""
+    region, reached = derivative
+    return dict(zip(reached, inline(b, region, [one for one in operands if one is not None]), strict=True))
 
 
 # -- composites --------------------------------------------------------------------------------------------------------
@@ -185,16 +187,18 @@ def decomposition(op: OpDef, attrs: Attrs, types: Sequence[TensorType]) -> Graph
     return Graph.make(op.name, inputs, [("y", value)])
 
 
+def _meaning(node: Node) -> Graph:
+    return decomposition(node.op, node.attrs, [operand.tensor for operand in node.inputs])
+
+
 def composite_vjp(b: Builder, node: Node, cotangents: Sequence[Node | None]) -> list[Node | None]:
     """The vjp rule of every composite: that of its decomposition."""
-    region = decomposition(node.op, node.attrs, [operand.tensor for operand in node.inputs])
-    return region_vjp(b, region, node, cotangents)
+    return region_vjp(b, _meaning(node), node, cotangents)
 
 
 def composite_jvp(b: Builder, node: Node, tangents: Sequence[Node | None]) -> list[Node | None]:
     """The jvp rule of every composite: that of its decomposition."""
-    region = decomposition(node.op, node.attrs, [operand.tensor for operand in node.inputs])
-    return region_jvp(b, region, node, tangents)
+    return region_jvp(b, _meaning(node), node, tangents)
 
 
 def _carrier_type(array: Array) -> TensorType:

@@ -75,7 +75,11 @@ def uniform_values(key: Array, count: int, stream: int, element: DType) -> Array
 
 
 def _infer_uniform(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
-    (key,) = inputs
+    if len(inputs) not in (1, 2):
+        raise GraphcTypeError("E213", f"random_uniform takes a key and perhaps an offset, got {len(inputs)} inputs")
+    key = inputs[0]
+    if len(inputs) == 2 and inputs[1] is not tensor_type(int64):
+        raise GraphcTypeError("E212", f"random_uniform needs an int64 scalar as offset, got {inputs[1]!r}")
     if key.dtype is not int64:
         raise GraphcTypeError("E212", f"random_uniform needs an int64 key (seed, step), got {key!r}")
     if key.shape != (2,):
@@ -89,9 +93,10 @@ def _infer_uniform(attrs: Attrs, inputs: Sequence[Any]) -> TensorType:
     return tensor_type(element, attrs["shape"])
 
 
-def _evaluate_uniform(attrs: Attrs, key: Array, *, result: TensorType) -> Array:
+def _evaluate_uniform(attrs: Attrs, key: Array, offset: Array | int = 0, *, result: TensorType) -> Array:
     shape = result.static_shape
-    return uniform_values(key, math.prod(shape), attrs["stream"], result.dtype).reshape(shape)
+    stream = (attrs["stream"] + int(offset)) & 0xFFFFFFFF
+    return uniform_values(key, math.prod(shape), stream, result.dtype).reshape(shape)
 
 
 register(
@@ -102,8 +107,7 @@ register(
         _evaluate_uniform,
         attributes=("shape", "stream", "dtype"),
         dtypes=(int64,),
-        summary="uniform random numbers in [0, 1) from Philox 4x32-10",
-        arity=1,
+        summary="uniform random numbers in [0, 1) from Philox 4x32-10; an offset is added to the stream",
         differentiable=False,
     )
 )

@@ -40,15 +40,20 @@ def map_regions(graph: Graph, transform: GraphFunction) -> Graph:
 
     Loops nest as deep as a user's Python nests, so recursion over *regions* is bounded; nothing recurses over nodes.
     """
+    return transform(map_bodies(graph, lambda body: map_regions(body, transform)))
+
+
+def map_bodies(graph: Graph, transform: GraphFunction) -> Graph:
+    """Transform the bodies of the loops of a graph, but not what loops there are inside of those."""
 
     def enter(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
         body = node.attrs["body"]
-        changed = map_regions(body, transform)
+        changed = transform(body)
         return None if changed is body else b.make(node.op, inputs, node.attrs.replace(body=changed))
 
     if any(node.op.name == "loop" for node in graph.nodes):
-        graph = rewrite(graph, enter, ("loop",))
-    return transform(graph)
+        return rewrite(graph, enter, ("loop",))
+    return graph
 
 
 def node_count(graph: Graph) -> int:

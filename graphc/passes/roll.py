@@ -13,6 +13,7 @@ straight-line: a wrong proposal costs time, never meaning.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,7 +25,7 @@ from graphc.ir.node import Node
 from graphc.ir.op import OpKind
 from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import level_order, post_order
-from graphc.passes.base import Pass
+from graphc.passes.base import Pass, map_bodies
 from graphc.passes.roll_body import build_loop
 from graphc.passes.roll_columns import Columns
 from graphc.passes.roll_search import IntArray
@@ -49,17 +50,17 @@ class Roll(Pass):
 
     name: ClassVar[str] = "roll"
     minimum_trips: int = 4
-    minimum_nodes: int = 24
+    minimum_nodes: int = 16
     rounds: int = 3
 
     def run(self, graph: Graph) -> Graph:
-        """The graph with its loops found."""
+        """The graph with its loops found, and those inside of their bodies."""
         for _ in range(self.rounds):
             changed = self._once(graph)
             if changed is graph:
                 break
             graph = changed
-        return graph
+        return map_bodies(graph, self.run)
 
     def _once(self, graph: Graph) -> Graph:
         fixed = _fixed_nodes(graph)
@@ -92,16 +93,19 @@ def _fixed_nodes(graph: Graph) -> dict[Node, Node]:
     """Sources, and sources moved as a whole (a zero state, a transposed weight): made once, in whichever step first
     needs them.
 
-    In the sequence of nodes they would make that step look different from the others.  Each is given as its own
-    replacement.
+    In the sequence of nodes they would make that step look different from the others.  (Not so what moves one of many
+    arguments of a type: each step may have its own.)  Each is given as its own replacement.
     """
+    kinds = Counter(node.type for node in graph.inputs)
     fixed = {node: node for node in graph.nodes if not node.inputs and node.op.kind is OpKind.SOURCE}
     for node in [node for node in graph.nodes if node.op.name in _WHOLE_MOVES]:
-        if node.inputs[0] in fixed:
+        source = node.inputs[0]
+        if source in fixed and not (source.op.name == "input" and kinds[source.type] >= _MANY_ARGUMENTS):
             fixed[node] = node
     return fixed
 
 
+_MANY_ARGUMENTS = 4
 _WHOLE_MOVES = frozenset({"broadcast_to", "transpose", "reshape"})
 
 
@@ -216,34 +220,36 @@ class _Roller:
 
     def _rebuilt(self, node: Node) -> Node:
         """A straight-line node on its new inputs."""
-        if node.op.name == "stack":
-            return self._stacked_runs(node)
-        operands = tuple(self.outside_value(operand) for operand in node.inputs)
-        return node if operands == node.inputs else self.builder.make(node.op, operands, node.attrs)
+        if node.op.name in ("stack", "concat"):
+            return self.joined(node.op.name, node.inputs, node.attrs["axis"])
+        return self.builder.make(node.op, [self.outside_value(operand) for operand in node.inputs], node.attrs)
 
-    def _stacked_runs(self, node: Node) -> Node:
-        """A stack in which consecutive trips of a loop stand side by side: it takes them as slices of the loop's own
-        stack.
+    def joined(self, name: str, nodes: Sequence[Node], axis: int) -> Node:
+        """The ``stack`` or ``concat`` of old nodes.
+
+        Where consecutive trips of a loop stand side by side, it takes them as slices of the loop's own stack.
         """
         b = self.builder
-        axis = node.attrs["axis"]
-        members = [self._member(operand) for operand in node.inputs]
+        members = [self._member(node) for node in nodes]
         if not any(member is not None and member[2] in self.stacked[member[0]] for member in members):
-            operands = tuple(self.outside_value(operand) for operand in node.inputs)
-            return node if operands == node.inputs else b.make(node.op, operands, node.attrs)
+            return b.op(name, *(self.outside_value(node) for node in nodes), axis=axis)
         parts: list[Node] = []
         loose: list[Node] = []
         for first, length, step in _runs(members):
             member = members[first]
             if length == 1 or member is None or member[2] not in self.stacked[member[0]]:
-                loose.extend(self.outside_value(operand) for operand in node.inputs[first : first + length])
+                loose.extend(self.outside_value(node) for node in nodes[first : first + length])
                 continue
             if loose:
-                parts.append(b.op("stack", *loose, axis=axis))
+                parts.extend([b.op("stack", *loose, axis=axis)] if name == "stack" else loose)
                 loose = []
             parts.append(self._run_of_trips(member, length, step, axis))
+            if name == "concat":
+                shape = parts[-1].shape
+                joined = (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
+                parts[-1] = b.op("reshape", parts[-1], shape=joined)
         if loose:
-            parts.append(b.op("stack", *loose, axis=axis))
+            parts.extend([b.op("stack", *loose, axis=axis)] if name == "stack" else loose)
         return parts[0] if len(parts) == 1 else b.op("concat", *parts, axis=axis)
 
     def _run_of_trips(self, first: tuple[int, int, int], length: int, step: int, axis: int) -> Node:

@@ -14,7 +14,7 @@ from graphc.ir.node import NO_NOTE, Node, Note
 from graphc.ir.op import get_op
 from graphc.ir.types import TensorType, int64, tensor_type
 from graphc.passes.roll_columns import Columns
-from graphc.passes.roll_verify import Carry, Element, LoopPlan, Numbers, Sequenced
+from graphc.passes.roll_verify import Carry, Element, Gathered, LoopPlan, Numbers, Sequenced
 
 _SCALAR_INT64 = tensor_type(int64)
 _CARRIES, _INVARIANTS, _SEQUENCES = range(3)
@@ -27,6 +27,9 @@ class Outside(Protocol):
 
     def outside_value(self, node: Node) -> Node:
         """The new node for an old one outside of the loop."""
+
+    def joined(self, name: str, nodes: Sequence[Node], axis: int) -> Node:
+        """The new ``stack`` or ``concat`` of old nodes."""
 
 
 def build_loop(
@@ -155,6 +158,8 @@ class _LoopBuilder:
                 return self._sequenced(element)
             case Numbers():
                 return self._numbers(element)
+            case Gathered():
+                return self._gathered(element)
             case Node() if element.op.name == "constant" and element.rank == 0:
                 # Scalars are part of the body: fusion and folding want to see them.
                 return self.body.make(element.op, (), element.attrs)
@@ -205,6 +210,12 @@ class _LoopBuilder:
             )
         split = self.b.op("reshape", whole, shape=(*shape[:axis], trips, width, *shape[axis + 1 :]))
         return split, 0 if element.step > 0 else trips - 1
+
+    def _gathered(self, element: Gathered) -> Node:
+        if element not in self.known:
+            whole = self.outside.joined("stack", element.nodes, 0)
+            self._sequence(element, whole, (0, 0, 1))
+        return self.known[element]
 
     def _numbers(self, element: Numbers) -> Node:
         if element not in self.known:

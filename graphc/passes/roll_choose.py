@@ -24,6 +24,10 @@ _NEVER = 1 << 50
 _MULTIPLES = (2, 3, 4)
 """What repeats with a period repeats with its multiples: steps that take turns may be a loop only by twos or threes."""
 
+_NESTED_ROWS = 64
+_NESTED_SHARE = 4
+"""Loops are looked for inside the iterations of one that has so many rows, of at most this part of its period."""
+
 _MAXIMUM_LOOPS = 256
 _EFFORT = 64
 """How many times each node may be looked at, in the average."""
@@ -44,6 +48,10 @@ class Span:
         return self.start + self.period * self.trips
 
 
+_Entry = tuple[int, int, int, int, Candidate | Span]
+"""What could be taken: minus what it covers at most, its period, its start, whether it is a candidate still."""
+
+
 def choose_spans(
     columns: Columns, candidates: Sequence[Candidate], minimum_trips: int, minimum_nodes: int
 ) -> list[Span]:
@@ -61,7 +69,7 @@ class _Choice:
         self.columns = columns
         self.minimum_trips = max(minimum_trips, 2)
         self.minimum_nodes = minimum_nodes
-        self.queue: list[tuple[int, int, int, int, Candidate | Span]] = []
+        self.queue: list[_Entry] = []
         self.taken: list[Span] = []
         self.multiplied: set[tuple[int, int]] = set()
         self.effort = _EFFORT * len(columns.sequence)
@@ -78,9 +86,36 @@ class _Choice:
                     self._enter(Candidate(low, high, found.period))
             elif isinstance(found, Candidate):
                 self._look_into(found)
-            else:
+            elif not self._is_better_inside(found):
                 bisect.insort(self.taken, self._turned(found), key=lambda span: span.start)
         return self.taken
+
+    def _is_better_inside(self, span: Span) -> bool:
+        """Whether loops inside of each iteration would leave fewer nodes than a loop of the iterations.
+
+        Those are taken first then; what is left of the iterations may be a loop of loops when one looks again.
+        """
+        if span.period < _NESTED_ROWS:
+            return False
+        inside = [
+            found
+            for *_, found in self.queue
+            if _NESTED_SHARE * found.period <= span.period and found.start < span.stop and found.stop > span.start
+        ]
+        for found in inside:
+            if isinstance(found, Candidate):
+                self.queue.remove(self._entry(found))
+                self._look_into(found)
+        heapq.heapify(self.queue)
+        saved = taken = 0
+        spans = [found for *_, found in self.queue if isinstance(found, Span)]
+        for found in sorted(spans, key=lambda inner: (inner.start, inner.period)):
+            if _NESTED_SHARE * found.period <= span.period and found.start >= max(taken, span.start):
+                if found.stop > span.stop:
+                    break
+                saved += found.period * (found.trips - 1)
+                taken = found.stop
+        return span.period * span.trips - saved < span.period
 
     def _look_into(self, candidate: Candidate) -> None:
         """Enter the stretches of a candidate, and its multiples where the stretches leave much of it."""
@@ -98,8 +133,11 @@ class _Choice:
         length = found.stop - found.start
         if length < max(self.minimum_trips * found.period, self.minimum_nodes):
             return
+        heapq.heappush(self.queue, self._entry(found))
+
+    def _entry(self, found: Candidate | Span) -> _Entry:
         kind = 1 if isinstance(found, Candidate) else 0
-        heapq.heappush(self.queue, (2 * found.period - length, found.period, found.start, kind, found))
+        return (2 * found.period + found.start - found.stop, found.period, found.start, kind, found)
 
     def _free(self, start: int, stop: int) -> list[tuple[int, int]]:
         """What of start … stop−1 is not taken."""

@@ -37,8 +37,8 @@ class Place:
 class Columns:
     """For every node of the sequence what it reads, as numbers.
 
-    A node outside of the sequence has a place that stands for itself alone; constants that are single numbers share one
-    for all of a type, so that a step may read another number than the step before.
+    A node outside of the sequence has a place that stands for itself alone; single numbers share one for all of a type,
+    and so do arguments, so that a step may read another one than the step before.
 
     Attributes:
         sequence: the nodes.
@@ -78,14 +78,13 @@ class Columns:
         self._enter_affine()
 
     def _place_outside(self, edges: IntArray) -> None:
-        """Give every node outside of the sequence a place of its own, single numbers one a type."""
+        """Give every node outside of the sequence its place."""
         found, first, inverse = np.unique(self.serials[edges], return_index=True, return_inverse=True)
         numbers: dict[Hashable, int] = {}
         ordinals = np.empty(len(found), dtype=np.int64)
         for position, edge in enumerate(edges[first].tolist()):
             node = self.operand(edge)
-            is_number = node.op.name == "constant" and node.rank == 0
-            key: Hashable = node.type if is_number else node
+            key: Hashable = (node.op, node.type) if shares_place(node) else node
             ordinals[position] = numbers.setdefault(key, len(numbers)) + 1
         self.reads[edges] = -FAR * ordinals[inverse]
 
@@ -163,6 +162,11 @@ class Columns:
     def is_tensor(self, position: int) -> bool:
         """Whether the node there has one result."""
         return isinstance(self.sequence[position].type, TensorType)
+
+
+def shares_place(node: Node) -> bool:
+    """Whether a node outside of the sequence has its place in common with others of its type."""
+    return node.op.name == "input" or (node.op.name == "constant" and node.rank == 0)
 
 
 class _Positions:

@@ -14,11 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.ir.node import Node
+from graphc.ir.types import TensorType
 from graphc.passes.roll_choose import MAXIMUM_LAG, Span, choose_spans
-from graphc.passes.roll_columns import Columns
+from graphc.passes.roll_columns import Columns, shares_place
 from graphc.passes.roll_search import IntArray, cut_axis, find_candidates, fingerprints, stretches
 
 _MOST_CANDIDATES = 4096
+_RAGGED_TRIPS = 4
+"""Trips that are rather left out than gathered for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,15 @@ class Numbers:
     constants: tuple[Node, ...]
 
 
-Element = int | Carry | Sequenced | Numbers | Node
-"""What an input of a row reads: a row of the same trip, a carry, a sequence, a list of numbers, or an invariant."""
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A tensor of its own for each trip: what stands outside in no tensor of which it could be an element."""
+
+    nodes: tuple[Node, ...]
+
+
+Element = int | Carry | Sequenced | Numbers | Gathered | Node
+"""What an input of a row reads: a row of the same trip, a carry, a sequence in one form or another, or an invariant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +185,10 @@ class _Planner:
         return LoopPlan(start, span.period, span.trips, tuple(elements), sequenced, streams, tuple(carries))
 
     def _trimmed(self) -> tuple[int, int]:
-        """The longest run of trips that read, at moving positions, only what loops and tensors provide, and whose
-        nodes with several results are read in the same trip (only tensors enter and leave a loop).
+        """The longest run of trips that read, at moving positions, what one loop or tensor provides, and whose nodes
+        with several results are read in the same trip (only tensors enter and leave a loop).
+
+        Where hardly a trip would be left, what they read is gathered instead.
         """
         span, columns = self.span, self.columns
         table = np.ascontiguousarray(columns.table(span.start, span.period, span.trips).T)
@@ -188,7 +200,9 @@ class _Planner:
             origins, elements = np.where(places >= 0, columns.origin[inside], -1), columns.element[inside]
             middle = len(places) // 2
             line = elements - (elements[middle] - elements[middle - 1]) * np.arange(len(places))
-            fine &= (origins >= 0) & (origins == origins[middle]) & (line == line[middle])
+            provided = (origins >= 0) & (origins == origins[middle]) & (line == line[middle])
+            if len(places) - int(provided.sum()) <= _RAGGED_TRIPS or not self._can_gather(places):
+                fine &= provided
         ends = span.start + np.arange(1, span.trips + 1) * span.period
         for row in range(span.period):
             if not columns.is_tensor(span.start + row):
@@ -200,17 +214,34 @@ class _Planner:
         first = sequence[span.start + row].inputs[slot]
         if (places == places[0]).all():
             # An invariant must lie before the loop, or be the same source in every trip.
-            return self._same_or_numbers(first, row, slot) if places[0] < span.start else None
+            return self._same_or_gathered(first, row, slot) if places[0] < span.start else None
         if places[-1] >= span.start:
             relative = int(places[-1]) - (span.stop - span.period)
             if relative >= 0:
                 return relative if self._is_regular(places, 0) else None
             lag = -(relative // span.period)
             return self._carry(places, row, slot, relative + lag * span.period, lag)
-        return self._sequence(places) if (places < span.start).all() else None
+        if (places >= span.start).any():
+            return None
+        return self._sequence(places) or (self._gathered(row, slot) if self._can_gather(places) else None)
 
-    def _same_or_numbers(self, first: Node, row: int, slot: int) -> Element:
-        if first.op.name != "constant" or first.rank:
+    def _can_gather(self, places: IntArray) -> bool:
+        """Whether what is read are tensors of one type that the graph computes.
+
+        (Not parameters: layers with weights of their own would copy them at every call, to be a loop.)
+        """
+        if places.min() < 0:
+            return False
+        types = {self.columns.sequence[place].type for place in places.tolist()}
+        return len(types) == 1 and isinstance(types.pop(), TensorType)
+
+    def _gathered(self, row: int, slot: int) -> Gathered:
+        span, sequence = self.span, self.columns.sequence
+        rows = range(span.start + row, span.stop, span.period)
+        return Gathered(tuple(sequence[place].inputs[slot] for place in rows))
+
+    def _same_or_gathered(self, first: Node, row: int, slot: int) -> Element:
+        if not shares_place(first):
             return first
         span, columns = self.span, self.columns
         here = int(columns.bounds[span.start + row] - columns.bounds[span.start]) + slot
@@ -218,9 +249,8 @@ class _Planner:
         serials = columns.serials[columns.bounds[span.start] : columns.bounds[span.stop]].reshape(-1, width)[:, here]
         if (serials == serials[0]).all():
             return first
-        return Numbers(
-            tuple(columns.sequence[span.start + trip * span.period + row].inputs[slot] for trip in range(span.trips))
-        )
+        nodes = self._gathered(row, slot)
+        return Numbers(nodes.nodes) if first.op.name == "constant" else nodes
 
     def _is_regular(self, places: IntArray, lag: int) -> bool:
         rest = places[lag:]

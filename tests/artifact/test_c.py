@@ -11,6 +11,7 @@ import numpy as np
 import graphc as G
 from graphc.artifact.loader import load
 from tests.artifact import samples
+from tests.artifact.test_threads import fresh
 
 _WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 
@@ -111,3 +112,55 @@ def test_the_example_in_c_trains(tmp_path: Path, repository: Path) -> None:
     found = re.findall(r"= (\S+), predicted (\S+)", output)
     assert len(found) == 4 and all(abs(float(right) - float(made)) < 0.2 for right, made in found)
     assert subprocess.run(command[:1], capture_output=True, check=False).returncode == 2
+
+
+_TEAMS = r"""
+#include "words.h"
+#include <string.h>
+int main(int argc, char **argv)
+{
+    static int64_t x[words_predict_SIZE_OF_INPUT_words];
+    static float one[words_predict_SIZE_OF_OUTPUT_predict], many[words_predict_SIZE_OF_OUTPUT_predict];
+    const void *in[1] = {x};
+    void *out[1] = {one};
+    int64_t error[4] = {-1, -1, -1, -1};
+    words_model model;
+    FILE *file = fopen(argv[argc - 1], "rb");
+    int threads;
+    size_t i;
+    if (words_open(&model) != 0 || words_load_weights(&model, file) != 0)
+        return 3;
+    fclose(file);
+    for (i = 0; i < sizeof x / sizeof *x; i++)
+        x[i] = (int64_t)(i * 7 % 50);
+    if (words_predict(in, out, model.states, model.arena, error) != 0)
+        return 4;
+    out[0] = many;
+    for (threads = 5; threads > 0; threads--) {
+        memset(many, 0, sizeof many);
+        if (words_parallel(threads, words_ENTRY_predict, in, out, model.states, model.arena, error) != 0)
+            return 5;
+        if (memcmp(one, many, sizeof many) != 0)
+            return 6;
+        if (threads % 2)
+            words_end_threads();
+    }
+    x[5] = 50;
+    if (words_parallel(3, words_ENTRY_predict, in, out, model.states, model.arena, error) != 1 || error[1] != 5)
+        return 7;
+    if (words_parallel(2, 9, in, out, model.states, model.arena, error) != -1)
+        return 8;
+    words_end_threads();
+    words_close(&model);
+    return 0;
+}
+"""
+
+
+def test_a_program_runs_on_threads(tmp_path: Path) -> None:
+    folder = tmp_path / "words"
+    fresh().save(folder)
+    (tmp_path / "main.c").write_text(_TEAMS)
+    _compile(["cc", "-std=c99"], tmp_path / "main.c", folder, tmp_path / "main")
+    done = subprocess.run([tmp_path / "main", folder / "weights.safetensors"], check=False, timeout=60)
+    assert done.returncode == 0

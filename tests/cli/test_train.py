@@ -151,3 +151,37 @@ def test_arrays_of_the_inputs_own_shapes_are_one_batch():
 def test_integers_that_do_not_fit_are_refused():
     with pytest.raises(GraphcError, match="cannot hold"):
         make_batches("d", {"x": np.zeros((5, 11, 2)), "y": np.full(11, 2**40)}, INPUTS)
+
+
+NETWORKS = {
+    "keras.py": """\
+from graphc.nn import Dense, Sequential
+
+model = Sequential([Dense(8, activation="relu", input_shape=(3,)), Dense(2, activation="softmax")])
+model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+""",
+    "torch.py": """\
+from graphc import nn, optim
+
+
+def model(hidden=8):
+    network = nn.Sequential(nn.Linear(3, hidden), nn.Tanh(), nn.Linear(hidden, 2))
+    network.compile(optim.Adam(lr=0.05), nn.CrossEntropyLoss())
+    return network
+""",
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_of_layers_is_a_model(graphc, folder, name):
+    (folder / name).write_text(NETWORKS[name], encoding="utf-8")
+    words = ["train", name, "--data", "data.npz", "--dim", "batch=10", "--epochs", "2", "--backend", "numpy"]
+    outcome = graphc(*words, "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["steps"] == 10
+    assert graphc("summary", name).out.startswith("parameter")
+
+
+def test_a_network_that_lacks_its_shape_says_so(refused, folder):
+    (folder / "open.py").write_text("from graphc.nn import Dense, Sequential\nmodel = Sequential([Dense(2)])\n")
+    assert "does not know the shape of its input" in refused(["summary", "open.py"], 2, "E214")

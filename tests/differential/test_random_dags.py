@@ -1,7 +1,7 @@
 """Random graphs and random loops: all backends agree, whatever passes have run.
 
-``GRAPHC_DAGS`` sets how many graphs; a failure prints the seed, from which ``random_graph(seed)`` or
-``random_loop_graph(seed)`` makes the graph again.
+``GRAPHC_DAGS`` sets how many graphs; a failure prints the seed, from which ``random_graph(seed)``,
+``random_loop_graph(seed)`` or ``random_loop_program(seed)`` makes the graph again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from graphc.ir.printer import print_graph
 from graphc.passes.pipeline import pass_names
 from tests.backends_under_test import BACKENDS, Result, compiled, with_passes
 from tests.generators import random_graph, random_loop_graph
+from tests.loop_programs import random_loop_program
 from tests.optable import Array
 from tests.shadow import allowed_errors, disagreement
 
@@ -28,7 +29,11 @@ SLOW_SEEDS = 1_000_000
 CHUNK = 5
 
 Maker = Callable[[int], tuple[Graph, list[Array]]]
-MAKERS: Mapping[str, Maker] = {"graph": random_graph, "loop": random_loop_graph}
+MAKERS: Mapping[str, Maker] = {
+    "graph": random_graph,
+    "loop": random_loop_graph,
+    "program": random_loop_program,
+}
 
 
 class Case:
@@ -136,3 +141,4 @@ def test_entry_points_share_constants_and_state(backend: str) -> None:
 def test_equal_seeds_give_equal_graphs(seed: int) -> None:
     assert print_graph(random_graph(seed)[0]) == print_graph(random_graph(seed)[0])
     assert print_graph(random_loop_graph(seed)[0]) == print_graph(random_loop_graph(seed)[0])
+    assert print_graph(random_loop_program(seed)[0]) == print_graph(random_loop_program(seed)[0])

@@ -224,3 +224,12 @@ def test_a_recurrent_layer_trains_with_mask_and_penalty() -> None:
     for _ in range(30):
         model.train(data, np.array([0, 1, 0, 1]))
     assert model.loss(data, np.array([0, 1, 0, 1])) < before / 3
+
+
+def test_a_stateful_network_goes_on_until_it_is_reset() -> None:
+    network = nn.Sequential([nn.Input((4, 3), batch_size=2), nn.LSTM(3, stateful=True)])
+    data = X.astype(np.float32)
+    first = network.predict(data)
+    assert not np.array_equal(network.predict(data), first)
+    network.reset_states()
+    np.testing.assert_array_equal(network.predict(data), first)

@@ -18,6 +18,7 @@ from graphc.frontends.nn.callbacks import (
     LearningRateScheduler,
     ModelCheckpoint,
     ReduceLROnPlateau,
+    TerminateOnNaN,
 )
 from graphc.frontends.nn.training.progress import Progress
 from graphc.nn import Dense, History, Sequential
@@ -53,6 +54,26 @@ def test_early_stopping_takes_the_best_weights_back() -> None:
     assert (stopping.best_epoch, stopping.stopped_epoch, stopping.best) == (1, 3, 3)
     np.testing.assert_array_equal(model.get_weights()[0], seen[1])
     assert not np.array_equal(seen[1], seen[3])
+
+
+def test_training_ends_where_the_loss_is_no_number() -> None:
+    model = network(1e30)
+    history = model.fit(X, Y, epochs=50, batch_size=4, callbacks=[TerminateOnNaN()])
+    assert len(history.epoch) < 50
+
+
+def test_callbacks_say_what_they_do(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    callbacks = [
+        Scripted("score", [1, 2, 3, 4]),
+        ModelCheckpoint(tmp_path / "best", "score", save_best_only=True, save_weights_only=True, verbose=1),
+        ReduceLROnPlateau("score", patience=1, factor=0.5, verbose=1),
+        EarlyStopping("score", patience=3, verbose=1),
+    ]
+    network().fit(X, Y, epochs=4, callbacks=callbacks)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"Epoch 1: saved {tmp_path / 'best'}"
+    assert said[1:4] == [f"Epoch {n}: learning rate {rate}" for n, rate in ((2, 0.05), (3, 0.025), (4, 0.0125))]
+    assert said[4] == "Epoch 4: early stopping, score was best in epoch 1"
 
 
 def test_a_figure_that_is_not_there_is_an_error() -> None:

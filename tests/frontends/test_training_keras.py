@@ -246,3 +246,24 @@ def test_sizes_that_the_data_say_and_weights_outside_of_layers() -> None:
     np.testing.assert_array_equal(scaled.predict(np.ones((2, 3))), np.full((2, 3), 2.0))
     with pytest.raises(G.GraphcValueError, match="also need the input 'x'"):
         nn.Model(nn.Input((1,)), scaled(x))
+
+
+def test_layers_are_found_and_counted() -> None:
+    model = Sequential([Dense(4, name="first", input_shape=(3,)), Dropout(0.5), Dense(2)])
+    assert model.get_layer("first") is model.get_layer(index=0) is model.layers[0]
+    assert model.count_params() == 16 + 10
+    assert model.get_layer("first").count_params() == 16
+    with pytest.raises(G.GraphcKeyError, match="did you mean 'first'"):
+        model.get_layer("frist")
+
+
+def test_one_hot_vectors_and_padded_sequences() -> None:
+    np.testing.assert_array_equal(nn.utils.to_categorical([0, 2, 1]), np.eye(3)[[0, 2, 1]])
+    assert nn.utils.to_categorical(np.zeros((4, 1)), 5).shape == (4, 5)
+    with pytest.raises(G.GraphcValueError, match=r"lie in \[0, 3\)"):
+        nn.utils.to_categorical([3], 3)
+    sequences = [[1, 2, 3], [4], []]
+    np.testing.assert_array_equal(nn.utils.pad_sequences(sequences), [[1, 2, 3], [0, 0, 4], [0, 0, 0]])
+    made = nn.utils.pad_sequences(sequences, 2, padding="post", truncating="post", value=9)
+    np.testing.assert_array_equal(made, [[1, 2], [4, 9], [9, 9]])
+    assert nn.utils.pad_sequences([np.ones((2, 3)), np.ones((1, 3))], dtype="float32").shape == (2, 2, 3)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +63,49 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, b
     whole.fit(X, Y, epochs=1)
     second.fit(X, Y, epochs=1)
     assert whole.get_weights()[0].tobytes() == second.get_weights()[0].tobytes()
+
+
+OPTIMIZERS = {
+    "sgd": lambda: optim.SGD(0.05),
+    "momentum": lambda: optim.SGD(optim.schedules.CosineDecay(0.05, 10), momentum=0.9, nesterov=True),
+    "adam": lambda: optim.Adam(optim.schedules.ExponentialDecay(0.01, 2, 0.8), clipnorm=0.5),
+    "adamw": lambda: optim.AdamW(0.01, weight_decay=0.1),
+    "adagrad": lambda: optim.Adagrad(0.05, global_clipnorm=1.0),
+    "rmsprop": lambda: optim.RMSprop(0.01, momentum=0.5, centered=True, clipvalue=0.1),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_resumes_with_random_numbers_and_statistics(tmp_path: Path, name: str) -> None:
+    """Dropout of inputs, states and channels, noise, statistics, constraints: all that a step reads and writes."""
+    x, y = RANDOM.random((22, 4, 3)).astype(np.float32), RANDOM.integers(0, 2, 22)
+
+    def recurrent() -> Sequential:
+        with graph():
+            layers = [
+                nn.GaussianNoise(0.1, input_shape=(4, 3)),
+                nn.GRU(4, dropout=0.2, recurrent_dropout=0.2, return_sequences=True, kernel_constraint="max_norm"),
+                nn.SpatialDropout1D(0.2),
+                nn.BatchNormalization(),
+                nn.GlobalAveragePooling1D(),
+                nn.AlphaDropout(0.1),
+                Dense(1, "sigmoid", kernel_regularizer="l2"),
+            ]
+            model = Sequential(layers, seed=3)
+            model.compile(OPTIMIZERS[name](), "binary_crossentropy", backend="numpy")
+            return model
+
+    whole, first, second = recurrent(), recurrent(), recurrent()
+    expected = whole.fit(x, y, batch_size=8, epochs=4, seed=5, class_weight={1: 2.0})
+    first.fit(x, y, batch_size=8, epochs=2, seed=5, class_weight={1: 2.0})
+    first.save_weights(tmp_path / "half.safetensors")
+    second.load_weights(tmp_path / "half.safetensors")
+    resumed = second.fit(x, y, batch_size=8, epochs=4, initial_epoch=2, seed=5, class_weight={1: 2.0})
+    assert resumed.history["loss"] == expected.history["loss"][2:]
+    whole.save_weights(tmp_path / "whole.safetensors")
+    second.save_weights(tmp_path / "second.safetensors")
+    # Every variable, slots and counters included.
+    assert (tmp_path / "whole.safetensors").read_bytes() == (tmp_path / "second.safetensors").read_bytes()
 
 
 def test_all_batch_sizes_share_one_state() -> None:
@@ -163,6 +208,31 @@ def test_memory_mapped_arrays_are_read_batch_by_batch(tmp_path: Path, monkeypatc
     assert np.shares_memory(source._arrays.inputs[0], mapped)  # type: ignore[union-attr]
 
 
+def test_data_larger_than_memory(tmp_path: Path) -> None:
+    """A file with holes, as long as twice the memory: what no batch needs is never read."""
+    import resource
+
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    sample = 256 * 1024
+    count = 2 * pages * size // (4 * sample)
+    path = tmp_path / "large.dat"
+    with path.open("wb") as file:
+        file.truncate(count * sample * 4)
+    mapped = np.memmap(path, np.float32, "r", shape=(count, 256, 1024))
+    with graph():
+        model = Sequential([nn.GlobalAveragePooling1D(input_shape=(256, 1024)), Dense(1)])
+        model.compile("sgd", "mse", backend="numpy")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    history = model.fit(
+        mapped, np.ones(count), batch_size=4, epochs=2, steps_per_epoch=5, validation_split=0.5, validation_steps=2
+    )
+    assert model.evaluate(mapped, np.ones(count), batch_size=4, steps=2) < history.history["loss"][0]
+    assert model.predict(mapped, batch_size=4, steps=3).shape == (12, 1)
+    assert history.params["steps"] == 5
+    # Kilobytes: the numbers of the samples, and some batches of four megabytes.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+
+
 def test_whole_numbers_only_where_integers_are_wanted() -> None:
     model = Sequential([nn.Embedding(5, 3, input_length=2), nn.Flatten()])
     np.testing.assert_array_equal(model.predict([[1.0, 2.0]]), model.predict([[1, 2]]))
@@ -189,6 +259,45 @@ def test_interrupting_ends_after_the_step_and_keeps_what_was_learned() -> None:
     reference = network()
     reference.fit(X, Y, batch_size=8, epochs=1, callbacks=[LambdaCallback(on_train_batch_begin=interrupt)])
     np.testing.assert_array_equal(reference.get_weights()[0], model.get_weights()[0])
+
+
+class _Twins:
+    """Two variables that every step writes, a kilometre apart in the source."""
+
+    def __init__(self, backend: str) -> None:
+        with graph():
+            one = G.state("one", np.float32(0))
+            rest = [G.state(f"rest_{number}", np.zeros(2000, np.float32)) for number in range(40)]
+            last = G.state("two", np.float32(0))
+            updates = [(one, one + 1), *((other, other + one) for other in rest), (last, last + 1)]
+            self.model = G.compile(G.Model(count=G.Step(one, updates)), backend=backend)
+
+    def values(self) -> tuple[float, float]:
+        return float(self.model.parameters["one"]), float(self.model.parameters["two"])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_ctrl_c_does_not_leave_half_a_step(backend: str) -> None:
+    twins = _Twins(backend)
+    interrupted = 0
+    random = np.random.default_rng(0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for _ in range(60):
+            timer = threading.Timer(float(random.uniform(0, 0.004)), os.kill, (os.getpid(), signal.SIGINT))
+            try:
+                timer.start()
+                deadline = time.monotonic() + 5
+                while time.monotonic() < deadline:
+                    twins.model.count()
+            except KeyboardInterrupt:
+                interrupted += 1
+            timer.join()
+            assert len(set(twins.values())) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert interrupted == 60
+    assert twins.values()[0] > 60
 
 
 def test_seeds_decide_weights_and_order() -> None:

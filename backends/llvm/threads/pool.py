@@ -33,6 +33,9 @@ RUN = "@threads.run"
 END = "@threads.end"
 """``void end()``: ends the workers."""
 
+_PATIENCE = 100
+"""Looks before a member leaves its processor: some 5 µs."""
+
 # The number of the futex call, and how to tell the processor that it is in a loop that waits.
 _FUTEX = {"x86_64": 202, "aarch64": 98}
 _PAUSE = {
@@ -57,6 +60,7 @@ def pool_text(target: Target, private_bytes: int) -> str:
     return _POOL.substitute(
         slots=MOST_THREADS,
         private=max(64, private_bytes),
+        patience=_PATIENCE,
         futex=_FUTEX[architecture],
         pause=_PAUSE[architecture][1],
     )
@@ -68,8 +72,10 @@ def pool_declarations(target: Target) -> tuple[str, ...]:
         f"declare {_PAUSE[_architecture(target)][0]}",
         "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1 immarg)",
         "declare i64 @llvm.umin.i64(i64, i64)",
+        "declare i64 @llvm.ctpop.i64(i64)",
         "declare i32 @getpid()",
         "declare i32 @sched_yield()",
+        "declare i32 @sched_getaffinity(i32, i64, ptr)",
         "declare i64 @syscall(i64, ...)",
         "declare ptr @aligned_alloc(i64, i64)",
         "declare void @free(ptr)",
@@ -93,14 +99,16 @@ _POOL = Template("""\
 %threads.call = type { ptr, ptr, ptr, ptr, ptr, i64, i64 }
 @threads.call = internal global %threads.call zeroinitializer, align 64
 
-; Workers that live, and whether they are to end.
+; Workers that live, whether they are to end, and how often a member looks before it leaves its processor to another
+; thread: never, where there are more of them than processors.
 @threads.workers = internal global i64 0, align 64
 @threads.ending = internal global i64 0, align 8
+@threads.patience = internal global i64 $patience, align 8
 
 ; A member: its number, members, barriers it has passed, its pthread_t, memory of its own; on another line the count of
-; calls it was sent, and whether it sleeps; and a line for each round of a barrier, on which it is told that another one
-; has come.
-%threads.slot = type { i64, i64, i64, i64, ptr, [3 x i64], i32, i32, [7 x i64], [6 x [8 x i64]] }
+; calls it was sent, whether it sleeps, and how many calls it has done; and a line for each round of a barrier, on which
+; it is told that another one has come.
+%threads.slot = type { i64, i64, i64, i64, ptr, [3 x i64], i32, i32, i32, [13 x i32], [6 x [8 x i64]] }
 @threads.slots = internal global [$slots x %threads.slot] zeroinitializer, align 64
 @threads.alone = internal constant [8 x i64] [i64 0, i64 1, i64 0, i64 0, i64 0, i64 0, i64 0, i64 0], align 64
 
@@ -116,6 +124,7 @@ begin:
   %passed = load i64, ptr %passed.at, align 8
   %mark = add i64 %passed, 1
   store i64 %mark, ptr %passed.at, align 8
+  %patience.first = load i64, ptr @threads.patience, align 8
   br label %round
 round:
   %which = phi i64 [ 0, %begin ], [ %which.next, %told ]
@@ -124,12 +133,12 @@ round:
   %beyond = icmp uge i64 %further, %members
   %around = sub i64 %further, %members
   %other = select i1 %beyond, i64 %around, i64 %further
-  %theirs = getelementptr %threads.slot, ptr @threads.slots, i64 %other, i32 9, i64 %which
+  %theirs = getelementptr %threads.slot, ptr @threads.slots, i64 %other, i32 10, i64 %which
   store atomic i64 %mark, ptr %theirs release, align 8
-  %mine = getelementptr %threads.slot, ptr %slot, i64 0, i32 9, i64 %which
+  %mine = getelementptr %threads.slot, ptr %slot, i64 0, i32 10, i64 %which
   br label %look
 look:
-  %patience = phi i64 [ 500, %round ], [ %less, %pause ], [ 0, %yield ]
+  %patience = phi i64 [ %patience.first, %round ], [ %less, %pause ], [ 0, %yield ]
   %seen = load atomic i64, ptr %mine acquire, align 8
   %come = icmp uge i64 %seen, %mark
   br i1 %come, label %told, label %wait
@@ -140,7 +149,7 @@ pause:
   $pause
   %less = sub i64 %patience, 1
   br label %look
-yield:                                            ; there may be more threads than processors
+yield:
   call i32 @sched_yield()
   br label %look
 told:
@@ -160,6 +169,7 @@ enter:
   %passed.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 2
   %sent.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 6
   %asleep.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 7
+  %done.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 8
   br label %idle
 idle:
   %done = phi i32 [ 0, %enter ], [ %now, %run ]
@@ -199,7 +209,7 @@ run:
   store i64 %members, ptr %members.at, align 8
   store i64 %passed, ptr %passed.at, align 8
   call i32 %body(ptr %inputs, ptr %outputs, ptr %states, ptr %arena, ptr %error, ptr %slot)
-  call void @threads.barrier(ptr %slot)
+  store atomic i32 %now, ptr %done.at release, align 4
   br label %idle
 over:
   ret ptr null
@@ -223,11 +233,39 @@ leave:
   ret void
 }
 
+; Returns when a worker has done all that it was sent: behind a barrier it might still be telling others of it.
+define internal void @threads.join(ptr %slot) #0 {
+enter:
+  %sent.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 6
+  %sent = load i32, ptr %sent.at, align 4
+  %done.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 8
+  %patience.first = load i64, ptr @threads.patience, align 8
+  br label %look
+look:
+  %patience = phi i64 [ %patience.first, %enter ], [ %less, %pause ], [ 0, %yield ]
+  %done = load atomic i32, ptr %done.at acquire, align 4
+  %all = icmp eq i32 %done, %sent
+  br i1 %all, label %leave, label %wait
+wait:
+  %patient = icmp ne i64 %patience, 0
+  br i1 %patient, label %pause, label %yield
+pause:
+  $pause
+  %less = sub i64 %patience, 1
+  br label %look
+yield:
+  call i32 @sched_yield()
+  br label %look
+leave:
+  ret void
+}
+
 ; As many members as can be had, up to a number.
 define internal i64 @threads.gather(i64 %wanted) #0 {
 enter:
   %all = alloca [16 x i64], align 8
   %before = alloca [16 x i64], align 8
+  %processors = alloca [16 x i64], align 8
   %living = load i64, ptr @threads.workers, align 8
   %present = add i64 %living, 1
   %enough = icmp uge i64 %present, %wanted
@@ -238,14 +276,35 @@ enter:
 hire:                                             ; with all signals blocked, which a thread inherits: SIG_SETMASK
   call void @llvm.memset.p0.i64(ptr %all, i8 -1, i64 128, i1 false)
   call i32 @pthread_sigmask(i32 2, ptr %all, ptr %before)
+  call void @llvm.memset.p0.i64(ptr %processors, i8 0, i64 128, i1 false)
+  call i32 @sched_getaffinity(i32 0, i64 128, ptr %processors)
+  br label %word
+word:
+  %place = phi i64 [ 0, %hire ], [ %place.next, %word ]
+  %counted = phi i64 [ 0, %hire ], [ %counted.next, %word ]
+  %word.at = getelementptr i64, ptr %processors, i64 %place
+  %bits = load i64, ptr %word.at, align 8
+  %ones = call i64 @llvm.ctpop.i64(i64 %bits)
+  %counted.next = add i64 %counted, %ones
+  %place.next = add i64 %place, 1
+  %more.words = icmp ult i64 %place.next, 16
+  br i1 %more.words, label %word, label %counted.all
+counted.all:
+  %known = icmp ne i64 %counted.next, 0
+  %fewer = icmp ult i64 %counted.next, %wanted
+  %crowded = and i1 %known, %fewer
+  %patience = select i1 %crowded, i64 0, i64 $patience
+  store i64 %patience, ptr @threads.patience, align 8
   br label %next
 next:
-  %count = phi i64 [ %present, %hire ], [ %grown, %made ]
+  %count = phi i64 [ %present, %counted.all ], [ %grown, %made ]
   %slot = getelementptr %threads.slot, ptr @threads.slots, i64 %count
   store i64 %count, ptr %slot, align 8
   %thread.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 3
   %sent.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 6
   store i64 0, ptr %sent.at, align 8
+  %done.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 8
+  store i32 0, ptr %done.at, align 4
   %memory.at = getelementptr %threads.slot, ptr %slot, i64 0, i32 4
   %kept = load ptr, ptr %memory.at, align 8
   %has.memory = icmp ne ptr %kept, null
@@ -327,7 +386,17 @@ send:
   br label %next
 lead:
   %result = call i32 %body(ptr %inputs, ptr %outputs, ptr %states, ptr %arena, ptr %error, ptr @threads.slots)
-  call void @threads.barrier(ptr @threads.slots)
+  br label %await
+await:
+  %waited = phi i64 [ 1, %lead ], [ %waited.next, %join ]
+  %everyone = icmp uge i64 %waited, %members
+  br i1 %everyone, label %finish, label %join
+join:
+  %worker = getelementptr %threads.slot, ptr @threads.slots, i64 %waited
+  call void @threads.join(ptr %worker)
+  %waited.next = add i64 %waited, 1
+  br label %await
+finish:
   store atomic i64 %free, ptr @threads.lock release, align 8
   ret i32 %result
 alone:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from graphc.backends.llvm.threads.split import ALONE, EVERYONE, Split, Way, private_bytes, ways
 from graphc.kernel.cost import kernel_traffic
@@ -24,7 +25,7 @@ SHARED_COPY_BYTES = 1 << 13
 _LEAST_ENTRY_CYCLES = 100_000.0
 """Saved cycles that are worth waking a team: it takes some 30 µs until its members are awake."""
 
-_REMOTE_BYTES_A_CYCLE = 2.0
+_REMOTE_BYTES_A_CYCLE = 6.0
 """What a core reads of another one's data."""
 
 _SWEEPS = 4
@@ -53,14 +54,12 @@ def nothing_shared(program: Program) -> Sharing:
 def share(program: Program, schedules: Sequence[Schedule | None], target: Target) -> Sharing:
     """How a team shares a program; ``schedules`` are the kernels', None for an intrinsic."""
     chooser = _Chooser(program, schedules, target)
+    if all(chooser.saved(name) < _LEAST_ENTRY_CYCLES for name in program.entries):
+        return nothing_shared(program)
+    chooser.trace()
     chosen = chooser.choose()
-    entries: set[str] = set()
-    used: set[int] = set()
-    for name, entry in program.entries.items():
-        runs = _runs(entry)
-        if sum(count * chooser.saved(number) for number, count in runs.items()) >= _LEAST_ENTRY_CYCLES:
-            entries.add(name)
-            used.update(runs)
+    entries = {name for name in program.entries if chooser.saved(name) >= _LEAST_ENTRY_CYCLES}
+    used = {kernel for name in entries for kernel in chooser.entry_runs[name]}
     kernels: list[tuple[Split | None, ...] | None] = []
     private = 0
     for number, schedule in enumerate(schedules):
@@ -93,104 +92,107 @@ def _runs(entry: Entry) -> Counter[int]:
 _End = tuple[int, int, int]
 """Kernel, step of its schedule, parameter; for a copy (-1, its bytes, 0)."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Passing:
-    """Bytes that one step writes and another one touches next."""
-
-    writer: _End
-    reader: _End
+_Touch = tuple[_End, int, bool]
+"""Who touches a parameter, how many bytes, and whether they are written."""
 
 
 class _Chooser:
-    """Finds a way for each step of each kernel."""
+    """Finds a way for each step of each kernel.
+
+    Attributes:
+        ways: for each step of each kernel the ways to run it.
+        chosen: the one that is taken.
+        runs: how often each kernel runs, in all entry points.
+        passing: (writer, reader) → bytes that the one writes and the other one touches next.
+    """
 
     def __init__(self, program: Program, schedules: Sequence[Schedule | None], target: Target) -> None:
         self.program = program
         self.schedules = schedules
-        self.traffic = [
-            () if schedule is None else tuple(kernel_traffic(step.kernel) for step in schedule.steps)
-            for schedule in schedules
-        ]
         self.ways: list[list[tuple[Way, ...]]] = [
             [] if schedule is None else [ways(step, target) for step in schedule.steps] for schedule in schedules
         ]
         self.chosen: list[list[Way]] = [
             [min(options, key=lambda way: way.cycles) for options in steps] for steps in self.ways
         ]
-        self.runs: Counter[int] = Counter()
-        for entry in program.entries.values():
-            self.runs.update(_runs(entry))
-        self.passing: Counter[_Passing] = Counter()
-        for entry in program.entries.values():
-            self._trace(entry)
-        for number, schedule in enumerate(schedules):
-            if schedule is not None:
-                self._trace_scratch(number, schedule)
-        self.neighbours: dict[tuple[int, int], list[_Passing]] = {}
-        for passing in self.passing:
-            for end in {passing.writer[:2], passing.reader[:2]}:
-                self.neighbours.setdefault(end, []).append(passing)
+        self.entry_runs = {name: _runs(entry) for name, entry in program.entries.items()}
+        self.runs = sum(self.entry_runs.values(), Counter[int]())
+        self.passing: Counter[tuple[_End, _End]] = Counter()
+        self.neighbours: dict[tuple[int, int], list[tuple[_End, _End]]] = {}
+
+    def saved(self, entry: str) -> float:
+        """Cycles that a call of an entry point takes less."""
+        return sum(count * self._saved(kernel) for kernel, count in self.entry_runs[entry].items())
+
+    def _saved(self, kernel: int) -> float:
+        pairs = zip(self.ways[kernel], self.chosen[kernel], strict=True)
+        return sum(options[0].cycles - way.cycles for options, way in pairs)
 
     # -- tracing -------------------------------------------------------------------------------------------------------
 
-    def _trace(self, entry: Entry) -> None:
-        """Who touches what another one wrote; loops are walked twice, and so is all for the states of the next call."""
+    def trace(self) -> None:
+        """Find what steps pass to each other."""
+        touches: list[list[_Touch | None]] = []
+        for kernel, schedule in enumerate(self.schedules):
+            touches.append([] if schedule is None else self._trace_kernel(kernel, schedule))
+        for entry in self.program.entries.values():
+            self._trace_entry(entry, touches)
+        for pair in self.passing:
+            for end in {pair[0][:2], pair[1][:2]}:
+                self.neighbours.setdefault(end, []).append(pair)
+
+    def _trace_kernel(self, kernel: int, schedule: Schedule) -> list[_Touch | None]:
+        """What the steps of one kernel pass to each other in scratch memory; who touches its parameters last."""
+        found: list[_Touch | None] = [None] * schedule.own_params
+        writers: dict[int, _End] = {}
+        for number, step in enumerate(schedule.steps):
+            for param, (read, written) in enumerate(kernel_traffic(step.kernel)):
+                end, nbytes = (kernel, number, param), max(read, written)
+                if param < schedule.own_params:
+                    found[param] = (end, nbytes, written > 0) if nbytes else found[param]
+                    continue
+                if nbytes and param in writers:
+                    self.passing[writers[param], end] += nbytes * self.runs[kernel]
+                if written:
+                    writers[param] = end
+        return found
+
+    def _trace_entry(self, entry: Entry, touches: Sequence[Sequence[_Touch | None]]) -> None:
+        """Who touches what another one wrote.
+
+        Loops are walked twice, since what a trip leaves is there for the next one; so is an entry point that updates
+        state.
+        """
         writers: dict[int, _End] = {}
         known: dict[int, set[_End]] = {}
-        for step, times in _walked(entry.steps):
-            touches = list(self._touches(entry, step))
-            for ref, end, nbytes, _ in touches:
-                writer, readers = writers.get(ref.buffer), known.setdefault(ref.buffer, set())
+        walks = [_walked(entry.steps, 0)] * bool(entry.updated) + [_walked(entry.steps, 1)]
+        for step, times in chain.from_iterable(walks):
+            touched: list[tuple[Ref, _Touch]]
+            if isinstance(step, Copy):
+                nbytes = step.size * entry.buffers[step.source.buffer].dtype.itemsize
+                end = (-1, nbytes, 0)
+                touched = [(step.source, (end, nbytes, False)), (step.target, (end, nbytes, True))]
+            else:
+                pairs = zip(step.args, touches[step.kernel], strict=False)
+                touched = [(ref, touch) for ref, touch in pairs if touch is not None]
+            for ref, (end, nbytes, _) in touched:
+                writer = writers.get(ref.buffer)
+                if writer is None:
+                    continue
+                readers = known[ref.buffer]
                 # What stays in one place is brought once and is then at hand.
-                if writer is not None and (end not in readers or any(ref.strides)):
-                    self.passing[_Passing(writer, end)] += nbytes * times
-                readers.add(end)
-            for ref, end, _, writes in touches:
+                if end not in readers or any(ref.strides):
+                    self.passing[writer, end] += nbytes * times
+                    readers.add(end)
+            for ref, (end, _, writes) in touched:
                 if writes:
                     writers[ref.buffer] = end
                     known[ref.buffer] = set()
 
-    def _touches(self, entry: Entry, step: Call | Copy) -> Iterator[tuple[Ref, _End, int, bool]]:
-        """For each place that a call or copy is given: who touches it, how many bytes, and whether it is written."""
-        if isinstance(step, Copy):
-            nbytes = step.size * entry.buffers[step.source.buffer].dtype.itemsize
-            yield step.source, (-1, nbytes, 0), nbytes, False
-            yield step.target, (-1, nbytes, 0), nbytes, True
-            return
-        for param, ref in enumerate(step.args):
-            end = self._end(step.kernel, param)
-            if end is not None:
-                read, written = self.traffic[step.kernel][end[1]][param]
-                yield ref, end, max(read, written), bool(written)
-
-    def _end(self, kernel: int, param: int) -> _End | None:
-        """The step that touches a parameter: the last one of those that do."""
-        schedule = self.schedules[kernel]
-        if schedule is None:
-            return None
-        for number in reversed(range(len(schedule.steps))):
-            if any(self.traffic[kernel][number][param]):
-                return kernel, number, param
-        return None
-
-    def _trace_scratch(self, kernel: int, schedule: Schedule) -> None:
-        """What the steps of one kernel pass to each other in scratch memory."""
-        writers: dict[int, _End] = {}
-        for number, traffic in enumerate(self.traffic[kernel]):
-            for param, (read, written) in enumerate(traffic):
-                if param < schedule.own_params or not (read or written):
-                    continue
-                end = (kernel, number, param)
-                if param in writers:
-                    self.passing[_Passing(writers[param], end)] += max(read, written) * self.runs[kernel]
-                if written:
-                    writers[param] = end
-
     # -- choosing ------------------------------------------------------------------------------------------------------
 
     def choose(self) -> list[list[Way]]:
-        """The best way found for each step."""
+        """The best way found for each step beside its neighbours."""
         order = [(kernel, step) for kernel, steps in enumerate(self.ways) for step in range(len(steps))]
         order.sort(key=lambda place: -self.ways[place[0]][place[1]][0].cycles * self.runs[place[0]])
         for _ in range(_SWEEPS):
@@ -203,20 +205,12 @@ class _Chooser:
                 break
         return self.chosen
 
-    def saved(self, kernel: int) -> float:
-        """Cycles that one run of a kernel takes less."""
-        pairs = zip(self.ways[kernel], self.chosen[kernel], strict=True)
-        return sum(options[0].cycles - way.cycles for options, way in pairs)
-
     def _cost(self, kernel: int, step: int, way: Way) -> float:
         """Cycles of a step and of the data that it takes and gives, beside its neighbours as they are."""
         cost = way.cycles * self.runs[kernel]
-        for passing in self.neighbours.get((kernel, step), ()):
-            periods = [
-                way.periods[end[2]] if end[:2] == (kernel, step) else self._period(end)
-                for end in (passing.writer, passing.reader)
-            ]
-            cost += self.passing[passing] * _moved(*periods) / _REMOTE_BYTES_A_CYCLE
+        for pair in self.neighbours.get((kernel, step), ()):
+            writer, reader = (way.periods[end[2]] if end[:2] == (kernel, step) else self._period(end) for end in pair)
+            cost += self.passing[pair] * _moved(writer, reader) / _REMOTE_BYTES_A_CYCLE
         return cost
 
     def _period(self, end: _End) -> int:
@@ -226,19 +220,13 @@ class _Chooser:
         return self.chosen[kernel][step].periods[param]
 
 
-def _walked(steps: Sequence[ProgramStep]) -> Iterator[tuple[Call | Copy, int]]:
-    """Every step twice, as one call after another runs it: first once and then as often as it remains to be run."""
-    yield from _once(steps, 0)
-    yield from _once(steps, 1)
-
-
-def _once(steps: Sequence[ProgramStep], times: int) -> Iterator[tuple[Call | Copy, int]]:
-    """Every step with how often it runs; the body of a loop stands there twice."""
+def _walked(steps: Sequence[ProgramStep], times: int) -> Iterator[tuple[Call | Copy, int]]:
+    """Every step with how often it runs; the body of a loop comes twice, with its first trip and with the others."""
     for step in steps:
         if isinstance(step, Loop):
-            yield from _once(step.body, times)
+            yield from _walked(step.body, times)
             if step.trips > 1:
-                yield from _once(step.body, times * (step.trips - 1))
+                yield from _walked(step.body, times * (step.trips - 1))
         else:
             yield step, times
 

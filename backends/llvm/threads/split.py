@@ -27,6 +27,11 @@ BARRIER_CYCLES = 1000.0
 _FUNCTIONS = dict.fromkeys((*VECTOR_FUNCTIONS, *LIMITED_FUNCTIONS), 20.0) | dict.fromkeys(LIBRARY_FUNCTIONS, 600.0)
 """Instructions a vector of an elementary function."""
 
+_BORDER_CYCLES = 250.0
+"""What it costs where one member's places end and another's begin in memory that is written: prefetching runs on, into
+lines that the other one has just written (measured on rank-one updates: a matrix cut by columns took 2.6 times as long
+on two cores as on one)."""
+
 _BYTES_A_CYCLE = 32.0
 
 _TEAMS = ((2, 3.0), (3, 1.0), (4, 2.0), (8, 1.0))
@@ -144,13 +149,14 @@ def _shared(cycles: float, count: int, size: int) -> float:
 
 
 def _nest_ways(kernel: Kernel, nest: Nest, cycles: float) -> Iterator[Way]:
-    """Its loops outside of all reductions; of two that divide as well, the outer one is a little better."""
+    """Its loops outside of all reductions."""
     for depth, axis in enumerate(nest.order):
         if nest.stages[depth] or (nest.scan is not None and depth == len(nest.order) - 1):
             return
         if all(_is_apart(kernel, store, axis) for store in nest.stores):
             time = _shared(cycles, kernel.extents[axis], nest.lanes if axis == nest.vector else 1)
-            yield Way(Split("loop", depth), time * (1 + 0.02 * depth), _periods(kernel, (axis,)))
+            time += _borders(kernel, nest.stores, axis) * _BORDER_CYCLES
+            yield Way(Split("loop", depth), time, _periods(kernel, (axis,)))
 
 
 def _contraction_ways(kernel: Kernel, plan: Contraction, cycles: float) -> Iterator[Way]:
@@ -163,8 +169,10 @@ def _contraction_ways(kernel: Kernel, plan: Contraction, cycles: float) -> Itera
     time = _shared(cycles, rows, plan.tile_rows)
     # Panels that all members need are packed together, with a barrier before and one behind.
     time += 2 * repeats * depth_blocks * BARRIER_CYCLES * (plan.packing == "block")
+    time += depth_blocks * _borders(kernel, plan.stores, plan.rows[0]) * _BORDER_CYCLES
     yield Way(Split("rows"), time, _periods(kernel, plan.rows))
     time = _shared(cycles, extents[plan.column], plan.tile_vectors * plan.lanes)
+    time += depth_blocks * _borders(kernel, plan.stores, plan.column) * _BORDER_CYCLES
     if plan.left_bytes:
         # Each member packs all rows for itself, an element a cycle.
         time += repeats * rows * depth_blocks * block_terms(plan, extents) / 2
@@ -177,7 +185,20 @@ def _streaming_ways(kernel: Kernel, plan: Streaming, cycles: float) -> Iterator[
     """Its columns, in vectors; whoever has a column adds up all of it."""
     if all(_is_injective(kernel, store) for store in plan.stores):
         time = _shared(cycles, min(plan.chunk, kernel.extents[plan.column]), plan.lanes)
+        time += _borders(kernel, plan.stores, plan.column) * _BORDER_CYCLES
         yield Way(Split("columns"), time, _periods(kernel, (plan.column,)))
+
+
+def _borders(kernel: Kernel, stores: Iterable[Store], axis: int) -> int:
+    """How often two members' places meet in what is written: once for each position along axes of larger steps."""
+    return sum(
+        math.prod(
+            kernel.extents[other]
+            for other in store.axes
+            if abs(store.map.coefficients[other]) > abs(store.map.coefficients[axis])
+        )
+        for store in stores
+    )
 
 
 def _periods(kernel: Kernel, axes: Sequence[int]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from graphc.backends.llvm.emitter import Block, Function
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.threads.pool import BARRIER
-from graphc.backends.llvm.values import I8, I32, I64, PTR, Value, integer
+from graphc.backends.llvm.values import I64, PTR, Value, integer
 
 Part = tuple[Value, Value]
 """Some of a row of units: the first one, and the one behind the last."""
@@ -63,14 +63,6 @@ class Team:
             number, _ = self._member()
             held = fn.load(PTR, fn.element(self.slot, I64, integer(4)), 8)
             return fn.select(fn.compare("icmp eq", number, integer(0)), first, held)
-
-    def fetch(self, address: Value, nbytes: int) -> None:
-        """Ask for memory that other members may have written, all of it at once."""
-        fn = self.fn
-        loop = fn.begin_loop(-(-nbytes // 64))
-        place = fn.element(address, I8, fn.multiply(loop.index, 64))
-        fn.intrinsic("prefetch.p0", None, [place, Value("0", I32), Value("3", I32), Value("1", I32)])
-        fn.end_loop(loop)
 
     @contextmanager
     def first(self, evaluator: Evaluator) -> Iterator[None]:

@@ -40,7 +40,9 @@ def _lower_argsort(scope: Scope, node: Node) -> ast.expr:
 
 def _lower_random_uniform(scope: Scope, node: Node) -> ast.expr:
     key = scope.value(node.inputs[0])
-    stream = literal(node.attrs["stream"])
+    stream: ast.expr = literal(node.attrs["stream"])
+    if len(node.inputs) > 1:
+        stream = ast.BinOp(stream, ast.Add(), scope.value(node.inputs[1]))
     return call(scope.helper("_random_uniform"), key, shape_of(scope, node.shape), stream, dtype_expression(node.dtype))
 
 

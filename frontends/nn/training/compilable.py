@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,7 +48,8 @@ class Compilable(Layer):
         self._request: Request | None = None
         self._target = Target()
         self._engine: Engine | None = None
-        self._trains = self._weighted = False
+        self._trains = False
+        self._weight_axes: tuple[int, ...] = ()
         self._loaded: dict[str, Array] = {}
         self._batch_size = DEFAULT_BATCH_SIZE
 
@@ -105,7 +106,7 @@ class Compilable(Layer):
         loss_weights: Any = None,
         weighted_metrics: Any = None,
         backend: str = "llvm",
-        threads: int = 1,
+        threads: int | str | None = None,
         fast_math: bool = False,
     ) -> None:
         """Say how to train; nothing is compiled before data give the sizes.
@@ -119,7 +120,7 @@ class Compilable(Layer):
             loss_weights: numbers by which the losses of several outputs are multiplied.
             weighted_metrics: as ``metrics``, for those in which samples count by their weights.
             backend: as in :func:`graphc.compile`.
-            threads: native threads a step may use.
+            threads: native threads a step may use, as for :func:`graphc.compile`.
             fast_math: as in :func:`graphc.compile`.
         """
         self._request = Request(optim.get(optimizer), loss, metrics, loss_weights, weighted_metrics)
@@ -159,7 +160,7 @@ class Compilable(Layer):
         Once samples have had weights they have them always, of 1 where nothing else is said.
         """
         self._connected(batch, required=True)
-        weights_are_new = batch is not None and bool(batch.weights) and not self._weighted
+        weights_are_new = batch is not None and _more_axes(batch.weights, self._weight_axes)
         if self._engine is not None and (not training or (self._trains and not weights_are_new)):
             return self._engine
         entries: dict[str, Any] = {"predict": dict(self._outputs)}
@@ -169,7 +170,7 @@ class Compilable(Layer):
                     hint = "call compile(optimizer, loss) first"
                     raise GraphcValueError("E455", f"{self.name} is not compiled", hint=hint)
                 entries |= training_entries(self._outputs, Batch(()) if batch is None else batch, self._request)
-                self._weighted = batch is not None and bool(batch.weights)
+                self._weight_axes = () if batch is None else tuple(weight.ndim for weight in batch.weights)
             module = EntryPoints(**entries).module
         values = dict(self._loaded) if self._engine is None else {**self._loaded, **self._engine.values}
         if training:
@@ -202,3 +203,8 @@ class Compilable(Layer):
             message = f"{self.name} has no learning rate that can be read or set"
             raise GraphcValueError("E455", message, hint="it has one once fit has begun, unless a schedule gives it")
         return self._engine.values[name]
+
+
+def _more_axes(weights: Sequence[Array], known: tuple[int, ...]) -> bool:
+    """Whether samples have weights, or their steps have, where the entry points do not take any."""
+    return len(weights) > len(known) or any(weight.ndim > axes for weight, axes in zip(weights, known, strict=False))

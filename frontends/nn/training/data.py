@@ -114,8 +114,8 @@ class ArraySource:
         """The first batch."""
         return next(self.batches(batch_size))
 
-    def split(self, fraction: float) -> tuple[ArraySource, ArraySource]:
-        """The source without its last ``fraction``, and that.
+    def split(self, fraction: float, steps: int | None = None) -> tuple[ArraySource, ArraySource]:
+        """The source without its last ``fraction``, and that, of at most so many steps.
 
         Raises:
             GraphcValueError: one of the two would be empty.
@@ -125,7 +125,7 @@ class ArraySource:
             message = f"validation_split={fraction} leaves {border - self._start} of {self.samples} samples to train on"
             raise GraphcValueError("E455", message, hint="a number between 0 and 1")
         first = ArraySource(self._arrays, self._steps, self._start, border)
-        return first, ArraySource(self._arrays, None, border, self._stop)
+        return first, ArraySource(self._arrays, steps, border, self._stop)
 
 
 class StreamSource:

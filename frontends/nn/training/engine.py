@@ -26,12 +26,12 @@ class Target:
 
     Attributes:
         backend: as in :func:`graphc.compile`.
-        threads: native threads a call may use.
+        threads: native threads a call may use, as for :func:`graphc.compile`.
         fast_math: as in :func:`graphc.compile`.
     """
 
     backend: str = "llvm"
-    threads: int = 1
+    threads: int | str | None = None
     fast_math: bool = False
 
 

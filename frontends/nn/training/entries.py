@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.creation import input as new_input
 from graphc.frontends.dsl.creation import state
 from graphc.frontends.dsl.penalties import penalized
 from graphc.frontends.dsl.tensor import Tensor
-from graphc.frontends.nn.training.data import Batch
+from graphc.frontends.nn.torch_losses import TorchLoss
+from graphc.frontends.nn.training.data import Array, Batch
 from graphc.frontends.nn.training.objectives import (
     Objective,
     get_loss,
@@ -20,6 +23,7 @@ from graphc.frontends.nn.training.objectives import (
     loss_of,
     metric_of,
     spread,
+    takes_classes,
     target_dtype,
 )
 from graphc.frontends.optim import Optimizer
@@ -101,6 +105,27 @@ def weight_names(labels: Sequence[str]) -> tuple[str, ...]:
 def rate_name(optimizer: Optimizer) -> str:
     """The state variable that holds the learning rate."""
     return f"{optimizer.name}/learning_rate"
+
+
+def likely_targets(outputs: Mapping[str, Tensor], request: Request) -> Batch:
+    """Targets of one sample as the losses take them: numbers of classes, or what the predictions look like.
+
+    Raises:
+        GraphcValueError: a prediction whose sizes only data say (E214).
+    """
+    made: list[Array] = []
+    for wanted in request.objectives(list(outputs)):
+        prediction = outputs[wanted.label]
+        sizes, integers = list(prediction.shape[1:]), takes_classes(wanted.loss)
+        if integers:
+            axis = 0 if isinstance(wanted.loss, TorchLoss) else -1
+            sizes.pop(axis)
+        if not all(isinstance(size, int) for size in sizes):
+            message = f"the targets of predictions of shape {prediction.shape} are known from data only"
+            raise GraphcValueError("E214", message, hint="fit first, or give every input a shape")
+        kind = np.dtype(np.int64 if integers else prediction.dtype.storage)
+        made.append(np.zeros((1, *sizes), kind))
+    return Batch((), tuple(made))
 
 
 def training_entries(outputs: Mapping[str, Tensor], batch: Batch, request: Request) -> dict[str, Any]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from graphc.errors import GraphcValueError
@@ -15,9 +12,22 @@ from graphc.frontends.nn.history import History
 from graphc.frontends.nn.training.data import ArraySource, Source, permutation
 from graphc.frontends.nn.training.entries import COUNT
 from graphc.frontends.nn.training.progress import Progress
+from graphc.interrupts import stop_on_interrupt
 
 if TYPE_CHECKING:
     from graphc.frontends.nn.training.network import Network
+
+
+Figures = float | list[float] | dict[str, float]
+"""The loss; where there are metrics a list of both; or all of them by name."""
+
+
+def returned(figures: dict[str, float], return_dict: bool) -> Figures:
+    """Figures as Keras gives them."""
+    if return_dict:
+        return figures
+    values = list(figures.values())
+    return values if len(values) > 1 else values[0]
 
 
 @dataclass
@@ -35,13 +45,13 @@ class Run:
     validation_batch_size: int
     validation: Source | None = None
 
-    def split(self, fraction: float) -> None:
-        """Keep the last samples for validation."""
+    def split(self, fraction: float, steps: int | None) -> None:
+        """Keep the last samples for validation, in at most so many steps."""
         if not isinstance(self.source, ArraySource):
             raise GraphcValueError(
                 "E455", "validation_split needs arrays", hint="give validation_data for data from an iterator"
             )
-        self.source, self.validation = self.source.split(fraction)
+        self.source, self.validation = self.source.split(fraction, steps)
 
 
 class Means:
@@ -72,7 +82,7 @@ def fit(network: Network, run: Run) -> History:
         callback.set_params({**history.params, "seed": run.seed})
     _tell(run, "on_train_begin")
     logs: dict[str, float] = {}
-    with _stop_on_interrupt() as stop:
+    with stop_on_interrupt() as stop:
         for epoch in range(run.initial_epoch, run.epochs):
             _tell(run, "on_epoch_begin", epoch, {})
             progress.begin(epoch, run.source.steps(run.batch_size))
@@ -106,7 +116,7 @@ def _epoch(network: Network, run: Run, epoch: int, progress: Progress, stop: thr
         logs = means.add(network.run_batch("train", batch), batch.size)
         progress.step(batch.size, logs)
         _tell(run, "on_train_batch_end", number, logs)
-        if stop.is_set():
+        if stop.is_set() or network.stop_training:
             break
     if number < 0:
         hint = "an iterator can be read once: give steps_per_epoch, or an iterable that starts anew"
@@ -128,24 +138,3 @@ def measure(network: Network, source: Source, batch_size: int) -> dict[str, floa
 def _tell(run: Run, event: str, *arguments: Any) -> None:
     for callback in run.callbacks:
         getattr(callback, event)(*arguments)
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C inside sets the event, so that the present step is finished; a second one interrupts at once."""
-    stop = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
-    # None: a handler that Python did not install, and cannot install again.
-    if threading.current_thread() is not threading.main_thread() or before is None:
-        yield stop
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphcValueError
+from graphc.errors import GraphcKeyError, GraphcValueError, nearest
 from graphc.frontends.dsl.model import Model as EntryPoints
 from graphc.frontends.nn import summary as summaries
 from graphc.frontends.nn.history import History
+from graphc.frontends.nn.layer import Layer
 from graphc.frontends.nn.training import fitting
 from graphc.frontends.nn.training.compilable import DEFAULT_BATCH_SIZE, Compilable
 from graphc.frontends.nn.training.data import (
@@ -25,20 +26,11 @@ from graphc.frontends.nn.training.data import (
     make_source,
 )
 from graphc.frontends.nn.training.engine import read_states
-from graphc.frontends.nn.training.entries import BATCH
+from graphc.frontends.nn.training.entries import BATCH, likely_targets, training_entries
+from graphc.frontends.nn.training.fitting import Figures
 from graphc.frontends.nn.training.names import aligned
 from graphc.frontends.nn.training.progress import Progress, describe
 from graphc.ir.state import State
-
-Figures = float | list[float] | dict[str, float]
-
-
-def _returned(figures: dict[str, float], return_dict: bool) -> Figures:
-    """Figures as Keras gives them."""
-    if return_dict:
-        return figures
-    values = list(figures.values())
-    return values if len(values) > 1 else values[0]
 
 
 class Network(Compilable):
@@ -118,7 +110,7 @@ class Network(Compilable):
                 raise GraphcValueError("E455", f"validation_data is (x, y) or (x, y, weights), got {len(given)} parts")
             run.validation = self._source(given[0], given[1], run.validation_batch_size, validation_steps, *given[2:])
         elif validation_split:
-            run.split(validation_split)
+            run.split(validation_split, validation_steps)
         if class_weight is not None:
             run.source = ClassWeighted(run.source, class_weight)
         self._engine_for(run.source.first(size), training=True)
@@ -140,10 +132,15 @@ class Network(Compilable):
         """
         engine = self._engine_for(batch, training=True)
         given = self._named(batch)
-        if self._weighted and not batch.weights:
-            for node in engine.module.entry(entry).inputs:
-                if node.attrs["name"] in self.array_names.weights:
-                    given[node.attrs["name"]] = np.ones((batch.size, *node.shape[1:]), np.float32)
+        for node in engine.module.entry(entry).inputs:
+            name = node.attrs["name"]
+            if name not in self.array_names.weights:
+                continue
+            weight = given.get(name, np.ones(batch.size, np.float32))
+            if weight.ndim < node.rank:  # a weight of a sample is one of each of its steps
+                weight = weight.reshape(*weight.shape, *(1,) * (node.rank - weight.ndim))
+                weight = np.broadcast_to(weight, (*weight.shape[:1], *node.shape[1:]))
+            given[name] = weight
         return {name: float(value) for name, value in engine.call(entry, given).items()}
 
     def _named(self, batch: Batch) -> dict[str, Array]:
@@ -162,7 +159,7 @@ class Network(Compilable):
         if class_weight is not None:
             source = ClassWeighted(source, class_weight)
         batch = source.first(sys.maxsize)
-        return _returned(fitting.Means().add(self.run_batch(entry, batch), batch.size), return_dict)
+        return fitting.returned(fitting.Means().add(self.run_batch(entry, batch), batch.size), return_dict)
 
     def train_on_batch(
         self,
@@ -214,7 +211,7 @@ class Network(Compilable):
         progress = Progress(verbose, 1)
         figures = fitting.measure(self, source, size)
         progress.note(describe(figures))
-        return _returned(figures, return_dict)
+        return fitting.returned(figures, return_dict)
 
     def predict(
         self,
@@ -243,6 +240,20 @@ class Network(Compilable):
             return joined
         arrays = list(joined.values())
         return arrays if isinstance(self._structure, (list, tuple)) else arrays[0]
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """A layer by its name or its place.
+
+        Raises:
+            GraphcKeyError: there is none (E448).
+        """
+        layers = list(self.sublayers())
+        found = [layer for place, layer in enumerate(layers) if layer.name == name or place == index]
+        if len(found) != 1:
+            close = nearest(str(name), [layer.name for layer in layers])
+            hint = f"did you mean {close!r}?" if close else f"there are: {', '.join(layer.name for layer in layers)}"
+            raise GraphcKeyError("E448", f"{self.name} has no layer {index if name is None else name!r}", hint=hint)
+        return found[0]
 
     # -- weights and files -----------------------------------------------------------------------------------------
 
@@ -334,6 +345,26 @@ class Network(Compilable):
         return path
 
     save = export
+
+    def to_model(self) -> EntryPoints:
+        """The network as a :class:`graphc.Model`: what ``G.compile`` and the command line take.
+
+        It has the entry point ``predict`` and, after ``compile``, ``evaluate`` and ``train``, over a batch that is the
+        symbolic dimension ``batch`` (``--dim batch=32``) unless the inputs say otherwise, with initial weights.
+        """
+        self._connected(required=True)
+        entries: dict[str, Any] = {"predict": dict(self._outputs)}
+        with self._at_work():
+            if self._request is not None:
+                entries |= training_entries(self._outputs, likely_targets(self._outputs, self._request), self._request)
+            return EntryPoints(**entries)
+
+    def reset_states(self) -> None:
+        """Set what stateful recurrent layers keep from call to call to zero."""
+        values = self._values()
+        for variable in self.states:
+            if variable.role == "recurrent":
+                values[variable.name][...] = 0
 
     # -- summary ---------------------------------------------------------------------------------------------------
 

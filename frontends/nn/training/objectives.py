@@ -89,14 +89,20 @@ def get_metric(identifier: Any) -> tuple[str, Objective]:
     return str(name or snake_case(type(identifier).__name__)), identifier
 
 
+def takes_classes(loss: Objective | None) -> bool:
+    """Whether a loss of ours compares with numbers of classes."""
+    if isinstance(loss, (Loss, TorchLoss)):
+        return loss.integer_targets
+    return loss in _INTEGER_TARGETS
+
+
 def target_dtype(loss: Objective | None, given: np.dtype[Any], prediction: DType) -> DType:
     """The dtype of the targets: class numbers are integers, what a loss of ours compares is as the prediction.
 
     A user's own loss gets integers where the data are integers.
     """
     if type(loss).__module__ == losses.__name__ or loss in _LOSSES.values():
-        integers = loss.integer_targets if isinstance(loss, Loss) else loss in _INTEGER_TARGETS
-        return int64 if integers else prediction
+        return int64 if takes_classes(loss) else prediction
     return int64 if given.kind in "iu" else prediction
 
 

@@ -33,7 +33,7 @@ def bind(entry: EntrySpec, inputs: Sequence[Any], named: Mapping[str, Any]) -> l
     bound = dict(zip(names, inputs, strict=False))
     for name, value in named.items():
         if name not in names:
-            close = nearest(name, [*names, "out"])
+            close = nearest(name, [*names, "out", "threads"])
             hint = f"did you mean {close}?" if close else entry.signature
             raise GraphcTypeError("E448", f"{entry.name} has no input {name!r}", hint=hint)
         if name in bound:

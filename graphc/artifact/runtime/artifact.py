@@ -153,9 +153,10 @@ class Artifact:
         try:
             library = ctypes.CDLL(_spelled_for(os.path.join(self.folder, name), content))
             functions = {entry: getattr(library, symbol) for entry, symbol in native["symbols"].items()}
+            parallel = None if native["parallel"] is None else getattr(library, native["parallel"])
         except (OSError, AttributeError) as fault:
             raise self._error("E561", f"{name} cannot be loaded: {fault}") from fault
-        return NativeCode(functions, native["arena_bytes"], library)
+        return NativeCode(functions, native["arena_bytes"], library, parallel, native["numbers"])
 
     def _load_source(self, package: str) -> dict[str, Any]:
         try:
@@ -250,9 +251,17 @@ class ArtifactModel(Model):
     _default: ArtifactModel | None = None
     _reopen: Callable[[str, Mapping[str, Array]], ArtifactModel] | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | str | None = None) -> None:
+        """Make a model with parameters of its own, whose calls use so many ``threads`` (see the attribute)."""
         artifact = self.artifact
-        super().__init__(artifact.spec, artifact.code, artifact.initial, artifact.metadata)
+        super().__init__(
+            artifact.spec,
+            artifact.code,
+            artifact.initial,
+            artifact.metadata,
+            threads=threads,
+            stated_threads=artifact.manifest["threads"],
+        )
 
     @classmethod
     def default(cls) -> ArtifactModel:

@@ -19,10 +19,12 @@ import numpy as np
 from .arguments import as_array, bind, select_outs
 from .errors import GraphcError, GraphcIndexError, GraphcMemoryError, GraphcRuntimeError
 from .spec import EntrySpec, Spec, TensorSpec
+from .threads import Threads, thread_count
 from .turns import Turns, Workspace
 
 Array = np.ndarray[Any, Any]
 Function = Callable[..., Any]
+Runner = Callable[[Sequence[ctypes.c_void_p], int | None], int]
 
 _ALIGNMENT = 64
 
@@ -92,14 +94,27 @@ class NativeCode:
         functions: entry point → function of (inputs, outputs, states, arena, error), callable through ctypes.
         arena_bytes: what a call needs besides its arguments.
         owner: kept alive with the code.
+        parallel: function of (threads, number of the entry point, and the same five), where there is one.
+        numbers: entry point → its number.
     """
 
-    def __init__(self, functions: Mapping[str, Function], arena_bytes: int, owner: object = None) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, Function],
+        arena_bytes: int,
+        owner: object = None,
+        parallel: Function | None = None,
+        numbers: Mapping[str, int] | None = None,
+    ) -> None:
         self._functions = functions
         self._arena_bytes = arena_bytes
         self._owner = owner
+        self._parallel = parallel
+        self._numbers = numbers or {}
 
-    def entries(self, spec: Spec, states: StateMemory, turns: list[Turns[Any]]) -> dict[str, Function]:
+    def entries(
+        self, spec: Spec, states: StateMemory, turns: list[Turns[Any]], threads: Threads
+    ) -> dict[str, Function]:
         """The Python function of each entry point over the given states; appends the pool they share to ``turns``."""
         input_count = max((len(entry.inputs) for entry in spec.entries), default=0)
         output_count = max((len(entry.outputs) for entry in spec.entries), default=0)
@@ -107,7 +122,26 @@ class NativeCode:
         table = states.table
         pool: Turns[NativeWorkspace] = Turns(lambda: NativeWorkspace(input_count, output_count, table, arena_bytes))
         turns.append(pool)
-        return {entry.name: _native_entry(entry, self._functions[entry.name], states, pool) for entry in spec.entries}
+        return {
+            entry.name: _native_entry(entry, self._runner(entry.name, threads), states, pool) for entry in spec.entries
+        }
+
+    def _runner(self, entry: str, threads: Threads) -> Runner:
+        """What runs an entry point with the pointers of a workspace, on as many threads as said, or as the model has.
+
+        It returns what the code returns.
+        """
+        function, parallel, number = self._functions[entry], self._parallel, self._numbers.get(entry, 0)
+        if parallel is None:
+            return lambda arguments, _: function(*arguments)
+
+        def run(arguments: Sequence[ctypes.c_void_p], count: int | None) -> int:
+            if count is None:
+                count = threads.count
+            failed: int = function(*arguments) if count == 1 else parallel(count, number, *arguments)
+            return failed
+
+        return run
 
 
 class SourceCode:
@@ -124,8 +158,13 @@ class SourceCode:
     def __init__(self, functions: Mapping[str, Function]) -> None:
         self._functions = functions
 
-    def entries(self, spec: Spec, states: StateMemory, turns: list[Turns[Any]]) -> dict[str, Function]:
-        """The Python function of each entry point over the given states; appends the pool they share to ``turns``."""
+    def entries(
+        self, spec: Spec, states: StateMemory, turns: list[Turns[Any]], threads: Threads
+    ) -> dict[str, Function]:
+        """The Python function of each entry point over the given states; appends the pool they share to ``turns``.
+
+        How many threads NumPy uses is not for a model to say: ``threads`` changes nothing.
+        """
         pool = Turns(Workspace)
         turns.append(pool)
         return {entry.name: _source_entry(entry, self._functions[entry.name], states, pool) for entry in spec.entries}
@@ -134,7 +173,7 @@ class SourceCode:
 Code = NativeCode | SourceCode
 
 
-def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, pool: Turns[NativeWorkspace]) -> Function:
+def _native_entry(entry: EntrySpec, runner: Runner, states: StateMemory, pool: Turns[NativeWorkspace]) -> Function:
     count = len(entry.inputs)
     # An array without elements has no first byte to take the address of: no shape is as None is.
     plans = tuple((tensor.storage, tensor.shape if tensor.nbytes else None, tensor) for tensor in entry.inputs)
@@ -171,18 +210,20 @@ def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
             return False
         return not states.low <= address_of(first_byte(out)) < states.high
 
-    def run(workspace: NativeWorkspace, addresses: list[int], places: list[int]) -> None:
+    def run(workspace: NativeWorkspace, addresses: list[int], places: list[int], threads: int | None) -> None:
         table = workspace.inputs
         for position, address in enumerate(addresses):
             table[position] = address
         table = workspace.outputs
         for position, address in enumerate(places):
             table[position] = address
-        if function(*workspace.arguments):
+        if runner(workspace.arguments, threads):
             raise _index_error(entry, workspace.error)
 
     def call(*inputs: Any, out: Any = None, **named: Any) -> Any:
+        threads = None
         if named or len(inputs) != count:
+            threads = _take_threads(entry, named)
             inputs = tuple(bind(entry, inputs, named))
         try:
             if out is None:
@@ -217,7 +258,7 @@ def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
                 held: list[NativeWorkspace] = []
                 nested = pool.is_writing
                 try:
-                    run(pool.begin_writing(held), addresses, places)
+                    run(pool.begin_writing(held), addresses, places, threads)
                 finally:
                     if not nested:
                         pool.is_writing = False
@@ -229,7 +270,7 @@ def _native_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
                     workspace = idle.pop()
                 except IndexError:
                     workspace = pool.take()
-                run(workspace, addresses, places)
+                run(workspace, addresses, places, threads)
             finally:
                 if workspace is not None:
                     pool.give_back(workspace)
@@ -242,6 +283,7 @@ def _source_entry(entry: EntrySpec, function: Function, states: StateMemory, poo
     arrays = states.arrays
 
     def call(*inputs: Any, out: Any = None, **named: Any) -> Any:
+        _take_threads(entry, named)
         values = bind(entry, inputs, named)
         outs: Sequence[Array | None] = [None] * len(entry.outputs)
         if out is not None:
@@ -292,6 +334,14 @@ def _written_whole(pool: Turns[Workspace]) -> Iterator[None]:
             before(*waiting[0])
 
 
+def _take_threads(entry: EntrySpec, named: dict[str, Any]) -> int | None:
+    """The number of threads that a call asks for, out of its keywords; an input of that name comes first."""
+    if "threads" not in named or any(tensor.name == "threads" for tensor in entry.inputs):
+        return None
+    threads = named.pop("threads")
+    return None if threads is None else thread_count(threads, f"{entry.name}: threads")
+
+
 def _own_results(entry: EntrySpec, made: Any, outs: Sequence[Array | None]) -> list[Array]:
     """Copies of what the source returned, in the buffers given or in fresh arrays."""
     outputs = []
@@ -333,6 +383,7 @@ def _described(call: Function, entry: EntrySpec) -> Function:
     call.__name__ = entry.name
     call.__qualname__ = f"Model.{entry.name}"
     call.__doc__ = (
-        f"{entry.signature}\n\n``out=`` takes a buffer for the result{' (a dict by name)' * (len(entry.outputs) > 1)}."
+        f"{entry.signature}\n\n``out=`` takes a buffer for the result{' (a dict by name)' * (len(entry.outputs) > 1)}, "
+        "``threads=`` the number of threads of this call."
     )
     return call

@@ -13,6 +13,7 @@ from .arguments import as_array
 from .calls import Code, StateMemory
 from .errors import GraphcKeyError, GraphcTypeError, nearest
 from .spec import Spec
+from .threads import Threads, initial_count, thread_count
 from .turns import Turns
 
 Array = np.ndarray[Any, Any]
@@ -85,19 +86,38 @@ class Model:
         initial: Initial,
         metadata: Mapping[str, str] | None = None,
         memory: StateMemory | None = None,
+        threads: Any = None,
+        stated_threads: int = 1,
     ) -> None:
-        """Make a model with states of its own, or over the ``memory`` of another one with the same states."""
+        """Make a model with states of its own, or over the ``memory`` of another one with the same states.
+
+        ``threads`` is what its maker asks for; where he does not, ``stated_threads`` were asked for at compile time.
+        """
         self.spec = spec
+        self._threads = Threads(initial_count(threads, stated_threads))
         self._initial = initial
         self._metadata = dict(metadata or {})
         self._memory = StateMemory(spec.states) if memory is None else memory
         self._turns: list[Turns[Any]] = []
-        self._calls = code.entries(spec, self._memory, self._turns)
+        self._calls = code.entries(spec, self._memory, self._turns, self._threads)
         self.parameters = Parameters(spec, self._memory, self._turns)
         if memory is None:
             self._assign(initial(None))
         # Entry points are attributes of the object, so that a call does not go through a method first.
         vars(self).update(self._calls)
+
+    @property
+    def threads(self) -> int:
+        """How many threads a call may use; the result does not depend on it.
+
+        It is 1 unless ``threads=`` was given when the model was compiled or made, or ``GRAPHC_THREADS`` is set: a model
+        takes no more than one processor unasked.  0 or ``"auto"`` asks for one thread a processor.
+        """
+        return self._threads.count
+
+    @threads.setter
+    def threads(self, count: Any) -> None:
+        self._threads.count = thread_count(count)
 
     def __getattr__(self, name: str) -> Any:
         calls = vars(self).get("_calls", {})

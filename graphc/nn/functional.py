@@ -1,0 +1,3 @@
+"""The public face of ``graphc.frontends.nn.functional``."""
+
+from graphc.frontends.nn.functional import *  # noqa: F403

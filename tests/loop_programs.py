@@ -1,0 +1,365 @@
+"""Random programs of loops, the same for the same seed: layers of random cells one after another and side by side, both
+directions, dropout, decoders that feed themselves, attention, loops in loops, steps that are apart from the others.
+
+They are what :mod:`tests.generators` makes of one loop, and are held to the same rules: values are moderate, and no
+rounding error can change a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from graphc.autodiff.reverse import gradient
+from graphc.ir.builder import Builder
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.traverse import users
+from graphc.ir.types import float32, float64, int64
+from tests.generators import GraphMaker, is_fit, random_cell, run_layer
+from tests.optable import Array
+
+_ATTEMPTS = 200
+_LARGEST = 2500
+"""Nodes of a graph, gradients included."""
+
+Rows = list[Node]
+"""One value a step, all of shape (batch, width)."""
+
+
+def random_loop_program(seed: int) -> tuple[Graph, list[Array]]:
+    """A graph of one to three stages of loops, each unrolled 1 to 40 times, with gradients; and its arguments.
+
+    Args:
+        seed: equal seeds give equal graphs.
+    """
+    for attempt in range(_ATTEMPTS):
+        made = _attempt(np.random.default_rng([seed, attempt, 2]))
+        if made is not None:
+            return made
+    raise AssertionError(f"seed {seed}: no program in {_ATTEMPTS} attempts")
+
+
+def _attempt(rng: np.random.Generator) -> tuple[Graph, list[Array]] | None:
+    program = _Program(GraphMaker(rng))
+    m, b = program.m, program.b
+    rows = program.first_rows()
+    for _ in range(m.number(1, 3)):
+        rows = m.one_of(_STAGES)(program, rows)
+    result = program.result(rows)
+    total = b.op("sum", b.op("square", result), axes=tuple(range(result.rank)), keepdims=False)
+    wrt = [node for node in (*m.states, *m.inputs) if node.dtype.is_float and rng.random() < 0.8]
+    gradients = gradient(b, total, wrt)
+    outputs = [("loss", total), ("result", result), *((f"g{k}", node) for k, node in enumerate(gradients))]
+    updates = []
+    if rng.random() < 0.4:
+        step = b.constant(0.0625, program.element)
+        new = [(s, b.op("subtract", s, b.op("multiply", step, g))) for s, g in zip(wrt, gradients, strict=True)]
+        updates = [pair for pair in new if pair[0].op.name == "state"]
+    graph = Graph.make("program", m.inputs, outputs, updates, builder=b)
+    if len(graph) > _LARGEST:
+        return None
+    if rng.random() < 0.15:
+        graph = reordered(graph, lambda _: rng.random())
+    return (graph, m.arrays) if is_fit(graph, m.arrays) else None
+
+
+def reordered(graph: Graph, priority: Callable[[Node], float]) -> Graph:
+    """The graph as an importer would build it from a file whose nodes stand in another topological order."""
+    readers = users(graph.nodes)
+    waiting = {node: len(set(node.inputs)) for node in graph.nodes}
+    ready = [node for node in graph.nodes if not waiting[node]]
+    b = Builder()
+    made: dict[Node, Node] = {}
+    while ready:
+        node = ready.pop(min(range(len(ready)), key=lambda place: priority(ready[place])))
+        made[node] = b.make(node.op, [made[operand] for operand in node.inputs], node.attrs)
+        for reader in readers[node]:
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                ready.append(reader)
+    return Graph.make(
+        graph.name,
+        [made[node] for node in graph.inputs],
+        [(name, made[node]) for name, node in graph.outputs],
+        [(made[variable], made[value]) for variable, value in graph.updates],
+    )
+
+
+class _Program:
+    """What the stages share: the maker, one dtype, and the streams drawn so far."""
+
+    def __init__(self, m: GraphMaker) -> None:
+        self.m, self.b = m, m.b
+        self.element = m.one_of((float32, float64))
+        self.batch = m.number(1, 3)
+        self.streams = 0
+        self.key: Node | None = None
+
+    def first_rows(self) -> Rows:
+        """The rows of a new argument, or of one argument each."""
+        m, steps, width = self.m, self.m.number(1, 40), self.m.number(1, 4)
+        if m.rng.random() < 0.1:
+            for _ in range(steps):
+                m.source(self.element, (self.batch, width))
+            return m.inputs[-steps:]
+        axis = m.number(0, 1)
+        m.source(self.element, (steps, self.batch, width) if axis == 0 else (self.batch, steps, width))
+        return self.rows_of(m.inputs[-1], axis)
+
+    def rows_of(self, whole: Node, axis: int) -> Rows:
+        """A tensor step by step, by indices or by slices."""
+        b, steps = self.b, whole.shape[axis]
+        if self.m.rng.random() < 0.8:
+            return [b.op("index", whole, axis=axis, index=step) for step in range(steps)]
+        rows = []
+        for step in range(steps):
+            starts, stops = [0] * whole.rank, list(whole.shape)
+            starts[axis], stops[axis] = step, step + 1
+            part = b.op("slice", whole, starts=tuple(starts), stops=tuple(stops), steps=(1,) * whole.rank)
+            rows.append(b.op("reshape", part, shape=(*whole.shape[:axis], *whole.shape[axis + 1 :])))
+        return rows
+
+    def parameter(self, *shape: int) -> Node:
+        """A new state variable."""
+        self.m.source(self.element, shape, state=True)
+        return self.m.states[-1]
+
+    def weighted(self, row: Node, weight: Node) -> Node:
+        """tanh(row · weight)."""
+        return self.b.op("tanh", self.b.op("matmul", row, weight))
+
+    def zeros(self, width: int) -> Node:
+        """A state of zeros."""
+        return self.b.op("broadcast_to", self.b.constant(0, self.element), shape=(self.batch, width))
+
+    def cell(self, width: int, hidden: int) -> tuple[Callable[..., list[Node]], list[Node]]:
+        """A random cell and parameters for it."""
+        cell = random_cell(self.m, self.element)
+        return cell, [self.parameter(width, hidden), self.parameter(hidden, hidden), self.parameter(hidden)]
+
+    def draw(self, shape: tuple[int, ...]) -> Node:
+        """Random numbers from a stream of their own."""
+        if self.key is None:
+            self.m.source(int64, (2,))
+            self.key = self.m.inputs[-1]
+        dtype = self.m.one_of((float32, float64))
+        drawn = self.b.op("random_uniform", self.key, shape=shape, stream=self.streams, dtype=dtype)
+        self.streams += 1
+        return drawn
+
+    def result(self, rows: Rows) -> Node:
+        """What the program gives: the last row, all of them, a few, or their sum."""
+        b, m = self.b, self.m
+        match m.one_of(("last", "stack", "stack", "sum", "two")):
+            case "last":
+                return rows[-1]
+            case "stack":
+                return b.op("stack", *rows, axis=m.number(0, 2))
+            case "sum":
+                total = rows[0]
+                for row in rows[1:]:
+                    total = b.op("add", total, row)
+                return total
+            case _:
+                return b.op("add", m.one_of(rows), m.one_of(rows))
+
+
+# -- stages ------------------------------------------------------------------------------------------------------------
+
+
+def _layer(p: _Program, rows: Rows) -> Rows:
+    """A random cell over the rows, maybe in reverse, maybe with ragged ends."""
+    return run_layer(p.m, p.element, rows, p.batch, p.m.number(1, 4))
+
+
+def _both_directions(p: _Program, rows: Rows) -> Rows:
+    """Two cells, one of which starts at the end; joined step by step."""
+    hidden = p.m.number(1, 3)
+    joined = p.m.one_of(("concat", "add", "multiply"))
+    directions: list[Rows] = []
+    for order in (rows, rows[::-1]):
+        cell, parameters = p.cell(rows[0].shape[1], hidden)
+        state, seen = [p.zeros(hidden)] * p.m.number(1, 2), []
+        for row in order:
+            state = cell(row, parameters, state)
+            seen.append(state[0])
+        directions.append(seen)
+    pairs = zip(directions[0], directions[1][::-1], strict=True)
+    if joined == "concat":
+        return [p.b.op("concat", left, right, axis=1) for left, right in pairs]
+    return [p.b.op(joined, left, right) for left, right in pairs]
+
+
+def _in_one_loop(p: _Program, rows: Rows) -> Rows:
+    """Two cells in one Python loop, the second fed by the first, and maybe the first by the second."""
+    hidden = p.m.number(1, 3)
+    first, one = p.cell(rows[0].shape[1], hidden)
+    second, two = p.cell(hidden, hidden)
+    feeds_back = p.m.rng.random() < 0.5
+    lower, upper = [p.zeros(hidden)], [p.zeros(hidden)]
+    seen = []
+    for row in rows:
+        lower = first(row, one, [p.b.op("add", lower[0], upper[0])] if feeds_back else lower)
+        upper = second(lower[0], two, upper)
+        seen.append(upper[0])
+    return seen
+
+
+def _side_by_side(p: _Program, rows: Rows) -> Rows:
+    """Two layers over the same rows."""
+    hidden = p.m.number(1, 3)
+    left, right = (run_layer(p.m, p.element, rows, p.batch, hidden) for _ in range(2))
+    return [p.b.op("multiply", a, b) for a, b in zip(left, right, strict=True)]
+
+
+def _joined_operand(p: _Program, rows: Rows) -> Rows:
+    """h ← tanh(concat(x, h) · W), with several W or one."""
+    hidden, width = p.m.number(1, 4), rows[0].shape[1]
+    gates = [p.parameter(width + hidden, hidden) for _ in range(p.m.number(1, 3))]
+    state, seen = p.zeros(hidden), []
+    for row in rows:
+        both = p.b.op("concat", row, state, axis=1)
+        parts = [p.weighted(both, gate) for gate in gates]
+        state = parts[0]
+        for part in parts[1:]:
+            state = p.b.op("multiply", p.b.op("sigmoid", state), part)
+        seen.append(state)
+    return seen
+
+
+def _dropout(p: _Program, rows: Rows) -> Rows:
+    """Each row masked by numbers of its own."""
+    twice = p.m.rng.random() < 0.3
+    dropped = []
+    for row in rows:
+        for _ in range(2 if twice else 1):
+            drawn = p.draw(row.shape)
+            keep = p.b.op("less", drawn, p.b.constant(0.75, drawn.dtype))
+            row = p.b.op("select", keep, row, p.b.constant(0, p.element))
+        dropped.append(row)
+    return _layer(p, dropped) if p.m.rng.random() < 0.7 else dropped
+
+
+def _masked_state(p: _Program, rows: Rows) -> Rows:
+    """A cell whose state is masked by random numbers at every step."""
+    hidden = p.m.number(1, 3)
+    cell, parameters = p.cell(rows[0].shape[1], hidden)
+    state, seen = [p.zeros(hidden)], []
+    for row in rows:
+        drawn = p.draw((p.batch, hidden))
+        keep = p.b.op("cast", p.b.op("less", drawn, p.b.constant(0.5, drawn.dtype)), dtype=p.element)
+        state = cell(row, parameters, [p.b.op("multiply", state[0], keep)])
+        seen.append(state[0])
+    return seen
+
+
+def _dense(p: _Program, rows: Rows) -> Rows:
+    """All rows as one tensor, through a product, and apart again."""
+    axis = p.m.number(0, 1)
+    whole = p.b.op("stack", *rows, axis=axis)
+    weight = p.parameter(rows[0].shape[1], p.m.number(1, 4))
+    return p.rows_of(p.weighted(whole, weight), axis)
+
+
+def _attention(p: _Program, rows: Rows) -> Rows:
+    """A decoder that attends to all rows, for as many steps as it likes."""
+    width = rows[0].shape[1]
+    memory = p.b.op("stack", *rows, axis=1)
+    cell, parameters = p.cell(width, width)
+    state, seen = [p.zeros(width)], []
+    for _ in range(p.m.number(1, 12)):
+        query = p.b.op("reshape", state[0], shape=(p.batch, 1, width))
+        scores = p.b.op("sum", p.b.op("multiply", memory, query), axes=(2,), keepdims=True)
+        top = p.b.op("stop_gradient", p.b.op("max", scores, axes=(1,), keepdims=True))
+        powers = p.b.op("exp", p.b.op("subtract", scores, top))
+        share = p.b.op("divide", powers, p.b.op("sum", powers, axes=(1,), keepdims=True))
+        context = p.b.op("sum", p.b.op("multiply", share, memory), axes=(1,), keepdims=False)
+        state = cell(context, parameters, state)
+        seen.append(state[0])
+    return seen
+
+
+def _decoder(p: _Program, rows: Rows) -> Rows:
+    """A decoder that starts from the last row and reads the embedding of its own likeliest word."""
+    hidden, words, width = rows[-1].shape[1], p.m.number(2, 5), p.m.number(1, 3)
+    cell, parameters = p.cell(width, hidden)
+    table, out = p.parameter(words, width), p.parameter(hidden, words)
+    state, seen = [rows[-1]], []
+    word = p.b.op("broadcast_to", p.b.constant(0, int64), shape=(p.batch,))
+    for _ in range(p.m.number(1, 20)):
+        state = cell(p.b.op("take", table, word, axis=0), parameters, state)
+        word = p.b.op("argmax", p.b.op("matmul", state[0], out), axes=(1,), keepdims=False)
+        seen.append(state[0])
+    return seen
+
+
+def _projected_feedback(p: _Program, rows: Rows) -> Rows:
+    """A decoder that reads its own output through a projection."""
+    width = rows[-1].shape[1]
+    cell, parameters = p.cell(width, width)
+    back = p.parameter(width, width)
+    state, seen = [rows[-1]], []
+    for _ in range(p.m.number(1, 30)):
+        state = cell(p.weighted(state[0], back), parameters, state)
+        seen.append(state[0])
+    return seen
+
+
+def _some_rows(p: _Program, rows: Rows) -> Rows:
+    """Every second or third row, from either end; the rest is dropped."""
+    stride, first = p.m.number(1, 3), p.m.number(0, 2)
+    chosen = rows[first::stride] or rows[:1]
+    return chosen[::-1] if p.m.rng.random() < 0.5 else chosen
+
+
+def _numbered(p: _Program, rows: Rows) -> Rows:
+    """Rows scaled by a number that depends on the step."""
+    numbers = p.m.rng.uniform(0.5, 1.5, len(rows))
+    return [
+        p.b.op("multiply", row, p.b.constant(number, p.element))
+        for row, number in zip(rows, numbers.tolist(), strict=True)
+    ]
+
+
+def _neighbours(p: _Program, rows: Rows) -> Rows:
+    """Rows with the one some steps before them added."""
+    distance = p.m.number(1, 3)
+    return [p.b.op("add", row, rows[step - distance]) if step >= distance else row for step, row in enumerate(rows)]
+
+
+def _nested(p: _Program, rows: Rows) -> Rows:
+    """A loop over a few rows in a loop, the state handed on or added up."""
+    rows = rows[: p.m.number(2, 8)]
+    hidden = p.m.number(1, 3)
+    cell, parameters = p.cell(rows[0].shape[1], hidden)
+    hands_on = p.m.rng.random() < 0.5
+    state, seen = p.zeros(hidden), []
+    for _ in range(p.m.number(2, 6)):
+        inner = [state] if hands_on else [p.zeros(hidden)]
+        for row in rows:
+            inner = cell(row, parameters, inner)
+        state = inner[0] if hands_on else p.b.op("tanh", p.b.op("add", state, inner[0]))
+        seen.append(state)
+    return seen
+
+
+_STAGES: Sequence[Callable[[_Program, Rows], Rows]] = (
+    _layer,
+    _layer,
+    _both_directions,
+    _in_one_loop,
+    _side_by_side,
+    _joined_operand,
+    _dropout,
+    _masked_state,
+    _dense,
+    _attention,
+    _decoder,
+    _projected_feedback,
+    _some_rows,
+    _numbered,
+    _neighbours,
+    _nested,
+)
