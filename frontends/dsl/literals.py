@@ -55,6 +55,11 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
         raise GraphcTypeError("E213", "a masked array cannot become a tensor", hint="fill it first: array.filled(0)")
     try:
         array = np.asarray(value)
+    except GraphcTypeError:
+        # A tensor inside says that it has no values yet.
+        kind = type(value).__name__
+        hint = "take one of them, as in states[0], or join them with stack"
+        raise GraphcTypeError("E213", f"a {kind} that holds tensors is no tensor", hint=hint) from None
     except (ValueError, OverflowError, TypeError) as error:
         raise GraphcTypeError("E213", f"cannot make a tensor of {type(value).__name__}: {error}") from None
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":

@@ -37,8 +37,6 @@ class Tensor(TensorMethods):
     builder: Builder
 
     __array_priority__ = 1000
-    # NumPy then leaves `array + tensor` to Tensor.__radd__.
-    __array_ufunc__ = None
 
     def __init__(self, node: Node, builder: Builder) -> None:
         object.__setattr__(self, "node", node)
@@ -117,6 +115,15 @@ class Tensor(TensorMethods):
 
     def __array__(self, *_arguments: Any, **_options: Any) -> NoReturn:
         self._no_value("the array", "use graphc's own functions, or compile the model and call it")
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any, **options: Any) -> Tensor:
+        # NumPy asks here for `array + tensor` and for `np.tanh(tensor)`.
+        from graphc.frontends.dsl.ufuncs import apply_ufunc
+
+        return apply_ufunc(ufunc, method, operands, options)
+
+    def _sympy_(self) -> NoReturn:
+        self._no_value("the symbol", "use graphc's function of that name, or graphc.pointwise with an expression")
 
     def __len__(self) -> int:
         if not self.shape:

@@ -23,7 +23,11 @@ class LayerType(ABCMeta):
             if meant is not None:
                 given[meant] = value
         try:
-            return super().__call__(*arguments, **given)
+            made = super().__call__(*arguments, **given)
+            if "name" not in vars(made):
+                hint = "call super().__init__(**options) first in its __init__"
+                raise fail(GraphcTypeError, "E213", "the layer's own __init__ was never called", hint)
+            return made
         except GraphcError as error:
             raise blamed(error, cls.__name__)  # noqa: B904  (it is the same error)
         except TypeError as fault:

@@ -193,6 +193,10 @@ class RNN(Layer):
         if len(flat) != len(states) or any(not isinstance(part, Tensor) for part in flat):
             message = f"{self.name}: a step makes {len(flat)} parts of a state that has {len(states)}"
             raise fail(GraphcValueError, "E211", message, None, element)
+        for name, old, new in zip(self.state_names, states, flat, strict=True):
+            if new.shape != old.shape or new.dtype != old.dtype:
+                message = f"{self.name}: a step takes the state {name!r} as {_form(old)} and makes it {_form(new)}"
+                raise fail(GraphcValueError, "E211", message, "state_size says what the state is", new)
         return output, flat
 
     def _packed(self, states: Sequence[Tensor]) -> list[Any]:
@@ -229,6 +233,10 @@ class RNN(Layer):
             session = session_of(anchor.builder)
             for variable, state in zip(self._kept, states, strict=True):
                 session.add_companion(anchor.node, variable.node, state.node, always=True)
+
+
+def _form(state: Tensor) -> str:
+    return f"{state.dtype} of shape {state.shape}"
 
 
 def _flat(value: Any) -> list[Any]:

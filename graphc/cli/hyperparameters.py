@@ -73,7 +73,7 @@ def _literal(text: str) -> Any:
 def _value(key: str, text: str, default: Any) -> Any:
     """``text`` as a value of the default's type."""
     if isinstance(default, str):
-        return text
+        return None if text.strip() == "None" else text
     value = _literal(text)
     if default is None or default is inspect.Parameter.empty:
         return value

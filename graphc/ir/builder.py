@@ -26,6 +26,8 @@ _OWN_FOLDERS = tuple(
     folder + os.sep
     for folder in (_PACKAGE, *(os.path.join(os.path.dirname(_PACKAGE), part) for part in ("frontends", "backends")))
 )
+# Libraries that call a tensor's methods on the user's behalf, as in `np.add(x, y)`.
+_CALLERS = tuple(f"-packages{os.sep}{name}{os.sep}" for name in ("numpy", "sympy"))
 _own_files: dict[str, bool] = {"<string>": False}
 
 _serials = itertools.count()
@@ -39,13 +41,14 @@ _LINES_OF_A_NODE = 8
 def _is_own(filename: str) -> bool:
     own = _own_files.get(filename)
     if own is None:
-        own = filename.startswith("<frozen") or os.path.abspath(filename).startswith(_OWN_FOLDERS)
+        path = os.path.abspath(filename)
+        own = filename.startswith("<frozen") or path.startswith(_OWN_FOLDERS) or any(part in path for part in _CALLERS)
         _own_files[filename] = own
     return own
 
 
 def user_frame(depth: int = 1) -> FrameType | None:
-    """The innermost frame on the stack that belongs to the user, not to graphc.
+    """The innermost frame on the stack that belongs to the user, not to graphc nor to a library between the two.
 
     Args:
         depth: frames to skip, this function's own included.

@@ -200,6 +200,7 @@ def settings_of(folder, *settings):
         ("on=True", True),
         ("name=12", "12"),
         ("name=", ""),
+        ("name=None", None),
         ("sizes=3,4", (3, 4)),
         ("sizes=[5]", (5,)),
         ("other=relu", "relu"),

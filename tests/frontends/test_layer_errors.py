@@ -288,3 +288,28 @@ def test_hyperparameters_of_optimizers() -> None:
             assert caught.value.code == "E213"
             assert caught.value.location is not None
             assert caught.value.location.file == __file__
+
+
+def test_a_layer_of_ones_own_that_forgets_its_base() -> None:
+    class Scale(nn.Layer):
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+    with pytest.raises(G.GraphcTypeError, match=r"super\(\)\.__init__") as caught:
+        Scale(2.0)
+    check(caught.value, "Scale", "E213")
+
+
+def test_a_cell_whose_state_changes_its_size() -> None:
+    class Growing(nn.Layer):
+        state_size = 4
+
+        def call(self, x: G.Tensor, states: list[G.Tensor]) -> tuple[G.Tensor, list[G.Tensor]]:
+            state = G.concat([states[0], x], axis=1)
+            return state, [state]
+
+    layer = nn.RNN(Growing())
+    for steps in (1, 5):
+        with pytest.raises(G.GraphcValueError, match=r"\(2, 4\).*\(2, 7\)") as caught:
+            layer(G.input("x", (2, steps, 3)))
+        check(caught.value, layer.name, "E211", "state_0", "state_size")

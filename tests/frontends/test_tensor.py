@@ -126,3 +126,60 @@ def test_tensors_of_the_same_meaning_are_one_node() -> None:
     x = G.input("x", (3,))
     assert (x + 1).node is (x + 1).node
     assert G.input("x", (3,)).node is not x.node
+
+
+UFUNCS = [name for name in dir(np) if isinstance(getattr(np, name), np.ufunc)]
+
+
+@pytest.mark.parametrize("name", ["tanh", "arctan2", "power", "rint", "absolute", "maximum", "logaddexp", "expm1"])
+def test_numpys_functions_compute_what_they_do_of_arrays(name: str, value: Run) -> None:
+    function = getattr(np, name)
+    x = G.input("x", (2, 3))
+    more = [np.abs(B)] * (function.nin - 1)
+    np.testing.assert_allclose(value(function(x, *more), x=np.abs(A)), function(np.abs(A), *more), rtol=1e-6)
+
+
+def test_numpys_functions_of_an_array_and_a_tensor(value: Run) -> None:
+    x = G.input("x", (2, 3))
+    np.testing.assert_allclose(value(np.arctan2(A, x), x=A + 1), np.arctan2(A, A + 1), rtol=1e-6)
+    np.testing.assert_allclose(value(A.T @ x, x=A), A.T @ A, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", UFUNCS)
+def test_every_function_of_numpy_works_or_says_that_it_is_none(name: str) -> None:
+    function = getattr(np, name)
+    tensors = [G.input("x", (3, 3)), G.input("i", (3, 3), "int64"), G.input("b", (3, 3), "bool")]
+    errors = []
+    for x in tensors:
+        try:
+            assert isinstance(function(*[x] * function.nin), G.Tensor)
+            return
+        except G.GraphcTypeError as error:
+            errors.append(error)
+    for error in errors:
+        assert error.code == "E213" and f"numpy.{function.__name__}" in str(error)
+        assert error.location is not None and error.location.file == __file__
+
+
+@pytest.mark.parametrize(
+    ("mistake", "code", "words"),
+    [
+        (lambda x: np.add.reduce(x), "E227", "numpy.add.reduce"),
+        (lambda x: operator.iadd(np.ones((2, 3), np.float32), x), "E227", r"not a \+= x"),
+        (lambda x: G.exp([x, x]), "E213", "a list that holds tensors"),
+        (lambda x: x - [x, x], "E213", "stack"),
+        (lambda x: np.concatenate([x, x]), "E227", "graphc's own functions"),
+    ],
+)
+def test_what_numpy_cannot_do_with_a_tensor(mistake: Callable[..., Any], code: str, words: str) -> None:
+    with pytest.raises(G.GraphcTypeError, match=words) as caught:
+        mistake(G.input("x", (2, 3)))
+    assert caught.value.code == code
+    assert caught.value.location is not None and caught.value.location.file == __file__
+
+
+def test_sympys_functions_are_for_symbols() -> None:
+    sympy = pytest.importorskip("sympy")
+    with pytest.raises(G.GraphcTypeError, match=r"graphc\.pointwise") as caught:
+        sympy.tanh(G.input("x", (2, 3)))
+    assert caught.value.location is not None and caught.value.location.file == __file__
