@@ -15,6 +15,7 @@ from graphc.artifact.spec import Backend, Built, NativeBuild, Parallel, Stage
 from graphc.backends.llvm.compile import Native, compile_program, generator_version, load_in_process
 from graphc.backends.llvm.elf import link_shared_object
 from graphc.backends.llvm.host import host_target
+from graphc.backends.llvm.loader import is_linked_here
 from graphc.backends.llvm.record import decode, encode
 from graphc.clock import timed
 from graphc.config import Options
@@ -81,7 +82,7 @@ def _link(native: Native, soname: str, exports: Sequence[str]) -> bytes:
     """A shared object: by our own writer on Linux x86-64, whose bytes depend on no tool of the machine; elsewhere by
     ``cc``.
     """
-    if native.target.triple.startswith("x86_64") and "linux" in native.target.triple:
+    if is_linked_here(native.target):
         return link_shared_object(native.object_bytes, soname=soname, exports=exports)
     return _link_with_compiler(native.object_bytes, soname)
 

@@ -1,9 +1,8 @@
-"""From a Program to object code, and object code into this process."""
+"""From a Program to object code, and to functions in this process."""
 
 from __future__ import annotations
 
 import ctypes
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ import llvmlite.binding as llvm
 
 from graphc.backends.llvm.codegen import Instrument, emit_module
 from graphc.backends.llvm.host import initialize
+from graphc.backends.llvm.loader import Code
 from graphc.clock import stage, timed
-from graphc.errors import GraphcRuntimeError
 from graphc.kernel.program import Program
 from graphc.kernel.target import Target
 
@@ -47,6 +46,11 @@ class Native:
     target: Target
     parallel: str | None = None
     end: str | None = None
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """All exported functions."""
+        return (*self.exports.values(), *(name for name in (self.parallel, self.end) if name is not None))
 
 
 def compile_program(
@@ -111,34 +115,6 @@ def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
 EntryFunction = Callable[..., int]
 
 
-class _Code:
-    """Object code that lives in this process; when it is freed, its threads have ended."""
-
-    def __init__(self, native: Native) -> None:
-        initialize(native.target.triple)
-        triple, target = native.target.triple, native.target
-        machine = llvm.Target.from_triple(triple).create_target_machine(cpu=target.cpu, features=target.features)
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-        engine.add_object_file(llvm.ObjectFileRef.from_data(native.object_bytes))
-        engine.finalize_object()
-        self._engine = engine
-        if native.end is not None:
-            end = ctypes.CFUNCTYPE(None)(self.address(native.end))
-            weakref.finalize(self, _end_threads, end, engine)
-
-    def address(self, exported: str) -> int:
-        """Where an exported function is."""
-        address = int(self._engine.get_function_address(exported))
-        if not address:
-            raise GraphcRuntimeError("E960", f"the compiled object has no symbol {exported!r}")
-        return address
-
-
-def _end_threads(end: Callable[[], None], engine: object) -> None:
-    """Threads sleep inside the code: it must still be there when they wake to end."""
-    end()
-
-
 class Loaded(Mapping[str, EntryFunction]):
     """Entry points of object code that lives in this process; the code is freed with the object.
 
@@ -147,7 +123,7 @@ class Loaded(Mapping[str, EntryFunction]):
     """
 
     def __init__(self, native: Native) -> None:
-        code = _Code(native)
+        code = Code(native.object_bytes, native.target, native.symbols, native.end)
         self._functions = {name: _function(code, ENTRY_TYPE, exported) for name, exported in native.exports.items()}
         self.parallel: EntryFunction | None = None
         if native.parallel is not None:
@@ -163,7 +139,7 @@ class Loaded(Mapping[str, EntryFunction]):
         return len(self._functions)
 
 
-def _function(code: _Code, type_: Callable[[int], EntryFunction], exported: str) -> EntryFunction:
+def _function(code: Code, type_: Callable[[int], EntryFunction], exported: str) -> EntryFunction:
     function = type_(code.address(exported))
     # A caller may keep the function alone: it keeps the code.
     function.owner = code  # type: ignore[attr-defined]

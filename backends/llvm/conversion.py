@@ -81,7 +81,10 @@ def to_memory(fn: Function, value: Value, dtype: DType, target: Target) -> Value
 def round_half(fn: Function, value: Value, dtype: DType, target: Target) -> Value:
     """A float32 rounded to the nearest number of a half format, ties to even; a NaN stays a NaN."""
     if dtype is float16:
-        return from_memory(fn, to_memory(fn, value, dtype, target), dtype, target)
+        # Behind the fence LLVM does not see what is rounded: it would take the sign of a copysign from the double
+        # that the float32 was made of, and then round that double by a function that the C library lacks.
+        fenced = fn.elementwise("arithmetic.fence", value) if target.has_half_conversion else value
+        return from_memory(fn, to_memory(fn, fenced, dtype, target), dtype, target)
     bits = fn.convert("bitcast", value, "i32")
     type_ = bits.type
     odd = fn.binary("and", fn.binary("lshr", bits, constant(type_, 16)), constant(type_, 1))
