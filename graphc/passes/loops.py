@@ -16,6 +16,9 @@ from graphc.ir.types import TensorType
 AfterLoop = Callable[[Mapping[Node, Node]], None]
 """Called once the new loop stands, with the table value in the body → its stacked result."""
 
+BodyRule = Callable[[Node, Mapping[Node, Node]], Node | None]
+"""Called with a node of the body and what has become of those before it: what takes its place, or None to keep it."""
+
 
 @dataclass(slots=True)
 class CarryPart:
@@ -101,20 +104,39 @@ class LoopParts:
 
     def substitute(self, replacements: Mapping[Node, Node]) -> None:
         """Rebuild the body with some nodes replaced."""
+        self.rebuild(lambda node, _: replacements.get(node))
+
+    def rebuild(self, rule: BodyRule) -> None:
+        """Rebuild the body, with what ``rule`` gives for a node in place of it."""
         table: dict[Node, Node] = {}
         for node in self.region.nodes:
-            if node in replacements:
-                table[node] = replacements[node]
-                continue
-            operands = tuple(table[operand] for operand in node.inputs)
-            made = node if operands == node.inputs else self.body.make(node.op, operands, node.attrs)
-            if made is not node:
-                self.body.set_note(made, self.region.note(node))
+            made = rule(node, table)
+            if made is None:
+                operands = tuple(table[operand] for operand in node.inputs)
+                made = node if operands == node.inputs else self.body.make(node.op, operands, node.attrs)
+                if made is not node:
+                    self.body.set_note(made, self.region.note(node))
             table[node] = made
         for carry in self.carries:
             carry.following = table.get(carry.following, carry.following)
         for stack in self.stacks:
             stack.value = table.get(stack.value, stack.value)
+
+    def fixed_nodes(self) -> set[Node]:
+        """The nodes of the body that are the same in every trip: made of invariants and constants alone."""
+        fixed = set(self.invariants)
+        for node in self.region.nodes:
+            if node.op.name == "constant" or (node.inputs and all(operand in fixed for operand in node.inputs)):
+                fixed.add(node)
+        return fixed
+
+    def carried_nodes(self) -> set[Node]:
+        """The nodes of the body that depend on a carry or on the step number: no op of all steps at once makes them."""
+        carried = {self.counter, *(carry.inner for carry in self.carries)}
+        for node in self.region.nodes:
+            if any(operand in carried for operand in node.inputs):
+                carried.add(node)
+        return carried
 
     def prune(self) -> None:
         """Drop stacks that nobody reads, and carries that feed only themselves."""
@@ -231,6 +253,23 @@ def edit_loops(graph: Graph, edit: LoopEdit) -> Graph:
             b.set_note(made, note)
         table[node] = made
     return rebuilt(graph, table, b)
+
+
+def outside_value(b: Builder, node: Node, table: dict[Node, Node], inputs: Mapping[Node, Node]) -> Node:
+    """Build an expression of a body's ``inputs`` outside of it; ``table`` has what was built before."""
+    stack = [(node, False)]
+    while stack:
+        top, ready = stack.pop()
+        if top in table:
+            continue
+        if top in inputs:
+            table[top] = inputs[top]
+        elif ready:
+            table[top] = b.make(top.op, [table[operand] for operand in top.inputs], top.attrs)
+        else:
+            stack.append((top, True))
+            stack.extend((operand, False) for operand in reversed(top.inputs))
+    return table[node]
 
 
 def whole_sequence(b: Builder, part: SequencePart, trips: int) -> Node:

@@ -16,14 +16,19 @@ from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
 from graphc.passes.hoist import Hoist
+from graphc.passes.merge import Merge
 from graphc.passes.roll import Roll
 from graphc.passes.simplify import Simplify
+from graphc.passes.split import Split
 
 PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Decompose(), "later passes and kernels know only the small vocabulary"),
     (Simplify(movement_only=True), "x[t] of a stack becomes the step's own value, which roll needs to see"),
     (Roll(), "as early as can be: from here on a pass sees one step instead of T"),
     (Checkpoint(), "loops are cut into segments before anything is taken out of them"),
+    (Split(), "a product of which a part can leave its loop is two products"),
+    (Merge(), "products that stay in a loop, or leave it, do so together"),
+    (Split(), "of merged products some columns may be wanted by nobody, or only behind the loop"),
     (Accumulate(), "before hoist: a sum of products inside a loop is one product outside"),
     (Hoist(), "what does not depend on a carry leaves the loop as one batched op"),
     (Fold(), "constants first: simplify reads them"),

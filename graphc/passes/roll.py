@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -46,12 +46,14 @@ class Roll(Pass):
         minimum_trips: shortest loop worth having.
         minimum_nodes: nodes that a loop must replace.
         rounds: times that loops are looked for: loops may themselves repeat.
+        in_body: whether the graph is the body of a loop.
     """
 
     name: ClassVar[str] = "roll"
     minimum_trips: int = 4
     minimum_nodes: int = 16
     rounds: int = 3
+    in_body: bool = False
 
     def run(self, graph: Graph) -> Graph:
         """The graph with its loops found, and those inside of their bodies."""
@@ -60,7 +62,7 @@ class Roll(Pass):
             if changed is graph:
                 break
             graph = changed
-        return map_bodies(graph, self.run)
+        return map_bodies(graph, replace(self, in_body=True).run)
 
     def _once(self, graph: Graph) -> Graph:
         fixed = _fixed_nodes(graph)
@@ -69,7 +71,7 @@ class Roll(Pass):
             sequence = [node for node in order if node not in fixed]
             if len(sequence) < self.minimum_nodes:
                 return graph
-            plans = Plans(sequence, self.minimum_trips, self.minimum_nodes)
+            plans = Plans(sequence, self.minimum_trips, self.minimum_nodes, self.in_body)
             if best is None or 2 * plans.loose < best.loose:
                 best = plans
             if best.loose <= max(_LOOSE_NODES, _LOOSE_BODIES * sum(plan.period for plan in best.plans)):

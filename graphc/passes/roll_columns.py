@@ -38,10 +38,11 @@ class Columns:
     """For every node of the sequence what it reads, as numbers.
 
     A node outside of the sequence has a place that stands for itself alone; single numbers share one for all of a type,
-    and so do arguments, so that a step may read another one than the step before.
+    and so do the arguments of an entry point, so that a step may read another one than the step before.
 
     Attributes:
         sequence: the nodes.
+        in_body: whether they are the body of a loop, whose inputs are no arguments: of its invariants each is itself.
         reads: places of the inputs of all nodes, one after the other: positions, or negative outside of the sequence.
         serials: the serial numbers of the same nodes.
         readers: positions of the nodes that read them.
@@ -54,8 +55,9 @@ class Columns:
         places: see ``origin``.
     """
 
-    def __init__(self, sequence: Sequence[Node]) -> None:
+    def __init__(self, sequence: Sequence[Node], in_body: bool = False) -> None:
         self.sequence = sequence
+        self.in_body = in_body
         count = len(sequence)
         self._positions = _Positions(np.fromiter(map(_SERIAL, sequence), np.int64, count))
         inputs = list(map(_INPUTS, sequence))
@@ -84,7 +86,7 @@ class Columns:
         ordinals = np.empty(len(found), dtype=np.int64)
         for position, edge in enumerate(edges[first].tolist()):
             node = self.operand(edge)
-            key: Hashable = (node.op, node.type) if shares_place(node) else node
+            key: Hashable = (node.op, node.type) if self.shares_place(node) else node
             ordinals[position] = numbers.setdefault(key, len(numbers)) + 1
         self.reads[edges] = -FAR * ordinals[inverse]
 
@@ -163,10 +165,9 @@ class Columns:
         """Whether the node there has one result."""
         return isinstance(self.sequence[position].type, TensorType)
 
-
-def shares_place(node: Node) -> bool:
-    """Whether a node outside of the sequence has its place in common with others of its type."""
-    return node.op.name == "input" or (node.op.name == "constant" and node.rank == 0)
+    def shares_place(self, node: Node) -> bool:
+        """Whether a node outside of the sequence has its place in common with others of its type."""
+        return (node.op.name == "input" and not self.in_body) or (node.op.name == "constant" and node.rank == 0)
 
 
 class _Positions:

@@ -16,7 +16,7 @@ import numpy as np
 from graphc.ir.node import Node
 from graphc.ir.types import TensorType
 from graphc.passes.roll_choose import MAXIMUM_LAG, Span, choose_spans
-from graphc.passes.roll_columns import Columns, shares_place
+from graphc.passes.roll_columns import Columns
 from graphc.passes.roll_search import IntArray, cut_axis, find_candidates, fingerprints, stretches
 
 _MOST_CANDIDATES = 4096
@@ -110,14 +110,14 @@ class Plans:
         columns: of the sequence; None where nothing repeats.
     """
 
-    def __init__(self, sequence: Sequence[Node], minimum_trips: int, minimum_nodes: int) -> None:
+    def __init__(self, sequence: Sequence[Node], minimum_trips: int, minimum_nodes: int, in_body: bool = False) -> None:
         self.plans: list[LoopPlan] = []
         self.columns: Columns | None = None
         self._count = len(sequence)
         candidates = find_candidates(fingerprints(sequence), minimum_trips, minimum_nodes)
         if not candidates:
             return
-        self.columns = Columns(sequence)
+        self.columns = Columns(sequence, in_body)
         for span in choose_spans(self.columns, candidates[:_MOST_CANDIDATES], minimum_trips, minimum_nodes):
             plan = _Planner(self.columns, span).plan(minimum_trips)
             if plan is None or plan.period * plan.trips < minimum_nodes:
@@ -241,7 +241,7 @@ class _Planner:
         return Gathered(tuple(sequence[place].inputs[slot] for place in rows))
 
     def _same_or_gathered(self, first: Node, row: int, slot: int) -> Element:
-        if not shares_place(first):
+        if not self.columns.shares_place(first):
             return first
         span, columns = self.span, self.columns
         here = int(columns.bounds[span.start + row] - columns.bounds[span.start]) + slot
