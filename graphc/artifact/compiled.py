@@ -11,8 +11,9 @@ import numpy as np
 
 from graphc.artifact.compilation import Compilation
 from graphc.artifact.runtime import weights
-from graphc.artifact.runtime.calls import Code, NativeCode, SourceCode
-from graphc.artifact.runtime.model import Model
+from graphc.artifact.runtime.model import Code, Model
+from graphc.artifact.runtime.native import NativeCode
+from graphc.artifact.runtime.source import SourceCode
 from graphc.artifact.runtime.spec import Spec
 from graphc.artifact.spec import Build, Checks, NativeBuild, describe_checks, model_spec
 from graphc.artifact.writer import write_artifact

@@ -166,6 +166,25 @@ def test_out_may_be_an_input(model: CompiledModel, x: np.ndarray) -> None:
     np.testing.assert_array_equal(model.predict(x.copy()), model.predict(x, out=out))
 
 
+@pytest.mark.parametrize("shift", [-1, 0, 1, 3, 4, 11, 12])
+def test_an_input_may_overlap_out_anywhere(model: CompiledModel, shift: int) -> None:
+    memory = np.arange(20, dtype=np.float32)
+    x, out = memory[1:13].reshape(4, 3), memory[1 + shift : 5 + shift]
+    right = model.predict(x.copy())
+    assert model.predict(x, out=out) is out
+    np.testing.assert_array_equal(out, right)
+
+
+def test_inputs_may_be_parameters_that_the_call_writes(model: CompiledModel, x: np.ndarray) -> None:
+    other = type(model)(model.module, model.build)
+    whole = model._memory.block[: x.nbytes].view(np.float32)  # begins with the weight
+    y = whole[:4]
+    loss = other.train(x, y.copy())
+    np.testing.assert_array_equal(model.train(x, y), loss)
+    for name in model.parameters:
+        np.testing.assert_array_equal(model.parameters[name], other.parameters[name])
+
+
 def _read_only() -> np.ndarray:
     array = np.empty(4, np.float32)
     array.flags.writeable = False
@@ -223,7 +242,7 @@ def test_an_index_out_of_range_is_an_index_error(model: CompiledModel, bad: list
 
 
 def test_no_memory_is_a_memory_error() -> None:
-    from graphc.artifact.runtime.calls import StateMemory
+    from graphc.artifact.runtime.memory import StateMemory
 
     with pytest.raises(MemoryError) as caught:
         StateMemory([TensorSpec("huge", "float64", (2**44,))])

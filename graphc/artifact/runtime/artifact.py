@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from . import weights as weight_files
-from .calls import Code, NativeCode, SourceCode
 from .errors import GraphcImportError, GraphcOSError, GraphcTypeError, GraphcValueError
-from .model import Model
+from .model import Code, Model
+from .native import NativeCode
+from .source import SourceCode
 from .spec import Spec
 
 Array = np.ndarray[Any, Any]

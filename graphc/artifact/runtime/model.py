@@ -10,13 +10,16 @@ import numpy as np
 
 from . import weights
 from .arguments import as_array
-from .calls import Code, StateMemory
 from .errors import GraphcKeyError, GraphcTypeError, nearest
+from .memory import StateMemory
+from .native import NativeCode
+from .source import SourceCode
 from .spec import Spec
 from .threads import Threads, initial_count, thread_count
 from .turns import Turns
 
 Array = np.ndarray[Any, Any]
+Code = NativeCode | SourceCode
 Initial = Callable[[int | None], Mapping[str, Array]]
 """The starting values of all states for a seed; None asks for the ones the model came with."""
 
