@@ -1,5 +1,6 @@
-"""Random programs of loops, the same for the same seed: layers of random cells one after another and side by side, both
-directions, dropout, decoders that feed themselves, attention, loops in loops, steps that are apart from the others.
+"""Random programs of loops, the same for the same seed: layers of random cells one after another and side by side, in
+both directions, gates in one product, layer normalization, dropout, masks, windows, decoders that feed themselves,
+attention, loops in loops, a loss at every step, steps that are apart from the others.
 
 They are what :mod:`tests.generators` makes of one loop, and are held to the same rules: values are moderate, and no
 rounding error can change a decision.
@@ -139,6 +140,20 @@ class _Program:
         cell = random_cell(self.m, self.element)
         return cell, [self.parameter(width, hidden), self.parameter(hidden, hidden), self.parameter(hidden)]
 
+    def columns(self, whole: Node, start: int, count: int) -> Node:
+        """Some columns of a matrix."""
+        stops = (whole.shape[0], start + count)
+        return self.b.op("slice", whole, starts=(0, start), stops=stops, steps=(1, 1))
+
+    def normalized(self, row: Node) -> Node:
+        """Each row shifted and scaled to a mean of 0 and a variance of nearly 1."""
+        b = self.b
+        share = b.constant(1 / row.shape[1], self.element)
+        mean = b.op("multiply", share, b.op("sum", row, axes=(1,), keepdims=True))
+        apart = b.op("subtract", row, mean)
+        variance = b.op("multiply", share, b.op("sum", b.op("square", apart), axes=(1,), keepdims=True))
+        return b.op("divide", apart, b.op("sqrt", b.op("add", variance, b.constant(0.25, self.element))))
+
     def draw(self, shape: tuple[int, ...]) -> Node:
         """Random numbers from a stream of their own."""
         if self.key is None:
@@ -152,7 +167,7 @@ class _Program:
     def result(self, rows: Rows) -> Node:
         """What the program gives: the last row, all of them, a few, or their sum."""
         b, m = self.b, self.m
-        match m.one_of(("last", "stack", "stack", "sum", "two")):
+        match m.one_of(("last", "stack", "stack", "sum", "two", "targets")):
             case "last":
                 return rows[-1]
             case "stack":
@@ -162,8 +177,20 @@ class _Program:
                 for row in rows[1:]:
                     total = b.op("add", total, row)
                 return total
+            case "targets":
+                return self.loss_by_steps(rows)
             case _:
                 return b.op("add", m.one_of(rows), m.one_of(rows))
+
+    def loss_by_steps(self, rows: Rows) -> Node:
+        """The sum of a loss at every step, each against a row of a new argument: (batch, width)."""
+        self.m.source(self.element, (len(rows), *rows[0].shape))
+        targets = self.m.inputs[-1]
+        total = self.zeros(rows[0].shape[1])
+        for step, row in enumerate(rows):
+            target = self.b.op("index", targets, axis=0, index=step)
+            total = self.b.op("add", total, self.b.op("square", self.b.op("subtract", row, target)))
+        return total
 
 
 # -- stages ------------------------------------------------------------------------------------------------------------
@@ -227,6 +254,58 @@ def _joined_operand(p: _Program, rows: Rows) -> Rows:
             state = p.b.op("multiply", p.b.op("sigmoid", state), part)
         seen.append(state)
     return seen
+
+
+def _gates_in_one_product(p: _Program, rows: Rows) -> Rows:
+    """An LSTM with its gates in one product; with peepholes, normalized, or a bias, each of them or not."""
+    b, hidden, width = p.b, p.m.number(1, 4), rows[0].shape[1]
+    w, u, bias, peephole = p.parameter(width, 4 * hidden), p.parameter(hidden, 4 * hidden), *_gate_vectors(p, hidden)
+    is_normalized = p.m.rng.random() < 0.3
+    state, cell, seen = p.zeros(hidden), p.zeros(hidden), []
+    for row in rows:
+        product = b.op("add", b.op("matmul", row, w), b.op("matmul", state, u))
+        product = product if bias is None else b.op("add", product, bias)
+        product = p.normalized(product) if is_normalized else product
+        i, f, g, o = (p.columns(product, place * hidden, hidden) for place in range(4))
+        if peephole is not None:
+            i = b.op("add", i, b.op("multiply", peephole, cell))
+        kept = b.op("multiply", b.op("sigmoid", f), cell)
+        cell = b.op("add", kept, b.op("multiply", b.op("sigmoid", i), b.op("tanh", g)))
+        state = b.op("multiply", b.op("sigmoid", o), b.op("tanh", cell))
+        seen.append(state)
+    return seen
+
+
+def _gate_vectors(p: _Program, hidden: int) -> tuple[Node | None, Node | None]:
+    """A bias of all gates, and a peephole's weights."""
+    bias = p.parameter(4 * hidden) if p.m.rng.random() < 0.7 else None
+    return bias, p.parameter(hidden) if p.m.rng.random() < 0.3 else None
+
+
+def _masked_ends(p: _Program, rows: Rows) -> Rows:
+    """Sequences of different lengths: beyond its end a row of the batch keeps its state."""
+    b, hidden = p.b, p.m.number(1, 3)
+    cell, parameters = p.cell(rows[0].shape[1], hidden)
+    p.m.source(int64, (p.batch,))
+    ends = b.op("abs", p.m.inputs[-1])
+    state, seen = [p.zeros(hidden)], []
+    for step, row in enumerate(rows):
+        inside = b.op("reshape", b.op("less", b.constant(step, int64), ends), shape=(p.batch, 1))
+        state = [b.op("select", inside, cell(row, parameters, state)[0], state[0])]
+        seen.append(state[0])
+    return seen
+
+
+def _windows(p: _Program, rows: Rows) -> Rows:
+    """Windows of two or three neighbouring rows, side by side."""
+    b, size, stride = p.b, min(p.m.number(2, 3), len(rows)), p.m.number(1, 2)
+    whole = b.op("stack", *rows, axis=1)
+    made = []
+    for first in range(0, len(rows) - size + 1, stride):
+        starts, stops = (0, first, 0), (p.batch, first + size, whole.shape[2])
+        window = b.op("slice", whole, starts=starts, stops=stops, steps=(1, 1, 1))
+        made.append(b.op("reshape", window, shape=(p.batch, size * whole.shape[2])))
+    return made
 
 
 def _dropout(p: _Program, rows: Rows) -> Rows:
@@ -352,6 +431,9 @@ _STAGES: Sequence[Callable[[_Program, Rows], Rows]] = (
     _in_one_loop,
     _side_by_side,
     _joined_operand,
+    _gates_in_one_product,
+    _masked_ends,
+    _windows,
     _dropout,
     _masked_state,
     _dense,

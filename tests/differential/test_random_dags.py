@@ -1,7 +1,9 @@
 """Random graphs and random loops: all backends agree, whatever passes have run.
 
-``GRAPHC_DAGS`` sets how many graphs; a failure prints the seed, from which ``random_graph(seed)``,
-``random_loop_graph(seed)`` or ``random_loop_program(seed)`` makes the graph again.
+``GRAPHC_DAGS`` sets how many graphs without loops, ``GRAPHC_LOOPS`` how many with loops: the slow tests with
+``GRAPHC_LOOPS=2000`` hold every pass alone and all of them together against the unrolled graph 2,000 times.  A failure
+prints the seed, from which ``random_graph(seed)``, ``random_loop_graph(seed)`` or ``random_loop_program(seed)`` makes
+the graph again.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from tests.loop_programs import random_loop_program
 from tests.optable import Array
 from tests.shadow import allowed_errors, disagreement
 
-COUNT = int(os.environ.get("GRAPHC_DAGS", "40"))
-SLOW_COUNT = int(os.environ.get("GRAPHC_DAGS", "500"))
+COUNTS = {"graph": int(os.environ.get("GRAPHC_DAGS", "40")), "loop": int(os.environ.get("GRAPHC_LOOPS", "16"))}
+SLOW_COUNTS = {"graph": int(os.environ.get("GRAPHC_DAGS", "500")), "loop": int(os.environ.get("GRAPHC_LOOPS", "240"))}
 SLOW_SEEDS = 1_000_000
 CHUNK = 5
+_ROLLED_SEEDS = 25
 
 Maker = Callable[[int], tuple[Graph, list[Array]]]
 MAKERS: Mapping[str, Maker] = {
@@ -64,8 +67,14 @@ class Case:
         return f"{self.kind} seed {self.seed}, {backend}, {what}: {wrong}\n{text}"
 
 
-def chunks(count: int) -> Sequence[range]:
-    return [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+def chunks(counts: Mapping[str, int]) -> list[object]:
+    """Parameters (kind, seeds), a few seeds each; half of the graphs with loops are single cells, half are programs."""
+    parts = {"graph": counts["graph"], "loop": counts["loop"] - counts["loop"] // 2, "program": counts["loop"] // 2}
+    return [
+        pytest.param(kind, range(start, min(start + CHUNK, count)), id=f"{kind}-{start}")
+        for kind, count in parts.items()
+        for start in range(0, count, CHUNK)
+    ]
 
 
 def check_seed(kind: str, seed: int, each_pass: Sequence[str], no_passes: Sequence[str] = BACKENDS) -> None:
@@ -83,26 +92,32 @@ def check_seed(kind: str, seed: int, each_pass: Sequence[str], no_passes: Sequen
                 case.check(backend, alone, f"only {name}")
 
 
-def chosen(kind: str, seeds: range) -> range:
-    """Loops are larger than graphs: one for five graphs."""
-    return seeds if kind == "graph" else seeds[::CHUNK]
-
-
-@pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize("seeds", chunks(COUNT), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+@pytest.mark.parametrize(("kind", "seeds"), chunks(COUNTS))
 def test_backends_agree(kind: str, seeds: range) -> None:
-    for seed in chosen(kind, seeds):
+    for seed in seeds:
         check_seed(kind, seed, ("reference", "kernel"))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize("seeds", chunks(SLOW_COUNT), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+@pytest.mark.parametrize(("kind", "seeds"), chunks(SLOW_COUNTS))
 def test_backends_agree_on_many(kind: str, seeds: range) -> None:
-    for seed in chosen(kind, seeds):
+    for seed in seeds:
         # Native code without passes, and for every pass alone, takes long: one graph in two, one in ten.
         each_pass = ("reference", *BACKENDS) if seed % 10 == 0 else ("reference",)
         check_seed(kind, SLOW_SEEDS + seed, each_pass, BACKENDS if seed % 2 == 0 else ("kernel", "numpy"))
+
+
+@pytest.mark.parametrize(("kind", "share"), [("loop", 0.75), ("program", 0.5)])
+def test_most_loops_are_rolled(kind: str, share: float) -> None:
+    """Else the comparisons above would hold nothing; what stays straight has few steps, or reads only a few of them."""
+    rolled, before, after = 0, 0, 0
+    for seed in range(_ROLLED_SEEDS):
+        graph, _ = MAKERS[kind](seed)
+        made = with_passes(Module("random", {graph.name: graph}), only=["roll"]).entries[graph.name]
+        rolled += any(node.op.name == "loop" for node in made.nodes)
+        before, after = before + len(graph), after + len(made)
+    assert rolled >= share * _ROLLED_SEEDS, rolled
+    assert after <= 0.4 * before, (before, after)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "llvm"])
