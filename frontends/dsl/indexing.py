@@ -15,6 +15,9 @@ from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, common_builder
 from graphc.ir.dim import Dim
 from graphc.ir.types import DType, float32, int64
 
+_PLAIN = frozenset({int, type(None)})
+"""Classes of the bounds that need no closer look (exact classes: ``True`` is an ``int`` that must not pass for 1)."""
+
 
 def getitem(x: Tensor, key: Any) -> Tensor:
     """``x[key]`` with integers, slices, None, an ellipsis, and at most one array of integers."""
@@ -104,6 +107,11 @@ def _take_index(x: Tensor, axis: int, item: Any) -> Tensor:
 
 def _take_slice(x: Tensor, axis: int, item: slice) -> Tensor:
     length = x.shape[axis]
+    if item.step is None and isinstance(length, int) and {item.start.__class__, item.stop.__class__} <= _PLAIN:
+        if item.start is None and item.stop is None:
+            return x
+        low, high, _ = item.indices(length)
+        return slice_axis(x, axis, low, high) if low < high else slice_axis(x, axis, 0, 0)
     bounds = [None if part is None else _integer(x, part, "a slice bound") for part in (item.start, item.stop)]
     step = 1 if item.step is None else _integer(x, item.step, "a slice step")
     if step == 0:

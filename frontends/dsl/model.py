@@ -203,23 +203,21 @@ def _order(roots: Sequence[Node]) -> tuple[Node, ...]:
     Such nodes (constants, mostly) may be shared with a model built earlier, which must not show in this one.
     """
     owned: set[Node] = set()
-    ordered: list[Node] = []
     waiting: set[Node] = set()
+    placed: list[Node] = []
     for node in creation_order(roots):
         if owned.isdisjoint(node.inputs) and node.op.name not in ("input", "state"):
             waiting.add(node)
-        else:
-            owned.add(node)
-            ordered.append(node)
-    placed: list[Node] = []
-    for node in (*ordered, *(root for root in roots if root in waiting)):
+            continue
         if not waiting.isdisjoint(node.inputs):
             _place_waiting(node, waiting, placed)
-        if node in owned:
-            placed.append(node)
-        elif node in waiting:
-            waiting.remove(node)
-            placed.append(node)
+        owned.add(node)
+        placed.append(node)
+    for root in roots:
+        if root in waiting:
+            _place_waiting(root, waiting, placed)
+            waiting.remove(root)
+            placed.append(root)
     return tuple(placed)
 
 

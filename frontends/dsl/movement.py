@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.axes import checked_dim, checked_shape, checked_size, normalize_axes, normalize_axis
 from graphc.frontends.dsl.methods import Axis
 from graphc.frontends.dsl.tensor import Tensor, apply, as_tensor, as_tensors, fail, promoted
+from graphc.ir.attrs import Attrs, make_attrs
 from graphc.ir.dim import Dim, divide_exact, product
 from graphc.ir.types import int64
 
@@ -171,12 +173,19 @@ def _is_stacked(x: Tensor, axis: int) -> bool:
 
 def slice_axis(x: Tensor, axis: int, start: Dim, stop: Dim, step: int = 1) -> Tensor:
     """Elements start, start + step, … before ``stop`` of one axis; bounds within the axis, ``step`` positive."""
-    if (start, stop, step) == (0, x.shape[axis], 1):
+    shape = x.shape
+    if (start, stop, step) == (0, shape[axis], 1):
         return x
-    starts: list[Dim] = [0] * x.ndim
-    stops, steps = list(x.shape), [1] * x.ndim
+    return Tensor(x.builder.make("slice", (x.node,), _slice_attrs(shape, axis, start, stop, step)), x.builder)
+
+
+@lru_cache(maxsize=4096)
+def _slice_attrs(shape: tuple[Dim, ...], axis: int, start: Dim, stop: Dim, step: int) -> Attrs:
+    """The attributes of a slice of one axis; remembered, since every step of an unrolled loop takes the same ones."""
+    starts: list[Dim] = [0] * len(shape)
+    stops, steps = list(shape), [1] * len(shape)
     starts[axis], stops[axis], steps[axis] = start, stop, step
-    return apply("slice", x, starts=tuple(starts), stops=tuple(stops), steps=tuple(steps))
+    return make_attrs({"starts": tuple(starts), "stops": tuple(stops), "steps": tuple(steps)})
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:

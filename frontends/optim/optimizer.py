@@ -19,7 +19,7 @@ from graphc.frontends.optim.clipping import clip_by_global_norm, clip_by_norm, c
 from graphc.frontends.optim.projections import projected
 from graphc.ir.builder import user_location
 from graphc.ir.node import Note
-from graphc.ir.traverse import creation_order
+from graphc.ir.traverse import reachable
 from graphc.ir.types import bool_
 
 LearningRate = float | Tensor | Callable[[Tensor], Any]
@@ -163,10 +163,14 @@ class Optimizer:
 def _while_training(loss: Tensor, outputs: Outputs) -> tuple[Tensor, Outputs]:
     """Both as they are where ``G.training`` is true: no derivative is taken of what training does not compute."""
     session = session_of(loss.builder)
-    replay = Replay(session, {session.op("training"): session.constant(True, bool_)})
+    flag = session.op("training")
+    replay = Replay(session, {flag: session.constant(True, bool_)})
 
     def known(tensor: Any) -> Any:
-        return Tensor(replay.run([tensor.node])[0], session) if isinstance(tensor, Tensor) else tensor
+        # (What was made before the flag cannot read it; to look for it in a long loop takes a tenth of all the time.)
+        if not isinstance(tensor, Tensor) or tensor.node.serial < flag.serial:
+            return tensor
+        return Tensor(replay.run([tensor.node])[0], session)
 
     if isinstance(outputs, Mapping):
         return known(loss), {name: known(tensor) for name, tensor in outputs.items()}
@@ -177,9 +181,8 @@ def _while_training(loss: Tensor, outputs: Outputs) -> tuple[Tensor, Outputs]:
 
 def _parameters(loss: Tensor, given: Any) -> list[Tensor]:
     if given is None:
-        nodes = [
-            node for node in creation_order([loss.node]) if node.op.name == "state" and node.attrs["state"].trainable
-        ]
+        states = [node for node in reachable([loss.node]) if node.op.name == "state"]
+        nodes = [node for node in sorted(states, key=lambda node: node.serial) if node.attrs["state"].trainable]
         if not nodes:
             raise fail(GraphcValueError, "E225", "the loss depends on no trainable parameter", None, loss)
         return [Tensor(node, loss.builder) for node in nodes]

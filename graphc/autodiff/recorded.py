@@ -7,9 +7,10 @@ others are read off it: without the rule's own work, without inference, and with
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 
 from graphc.ir.attrs import Attrs
 from graphc.ir.builder import Builder
@@ -28,12 +29,17 @@ _recordings: dict[Hashable, Recording] = {}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One node to make.  ``operands`` are positions among: the inputs, the node, its cotangent, the rows before."""
+    """One node to make.
+
+    Attributes:
+        op, attrs, type: of the node.
+        operands: takes its operands out of all there is: the inputs, the node, its cotangent, the rows before.
+    """
 
     op: OpDef
     attrs: Attrs
     type: ValueType
-    operands: tuple[int, ...]
+    operands: Callable[[list[Node]], Sequence[Node]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ def reverse_rule(b: Builder, node: Node, cotangent: Node, wanted: Sequence[bool]
     values = [*node.inputs, node, cotangent]
     make = b.make
     for row in recording.rows:
-        values.append(make(row.op, [values[place] for place in row.operands], row.attrs, row.type))
+        values.append(make(row.op, row.operands(values), row.attrs, row.type))
     return [None if place is None else values[place] for place in recording.cotangents]
 
 
@@ -74,6 +80,14 @@ def reverse_rule(b: Builder, node: Node, cotangent: Node, wanted: Sequence[bool]
 def _asks_types_only(op: OpDef) -> bool:
     """Whether the rule of one of graphc's own ops looks at nothing but attributes and types."""
     return op.kind in _KINDS or op.name in _MOVEMENT
+
+
+def _picker(places: Sequence[int]) -> Callable[[list[Node]], Sequence[Node]]:
+    """What takes the values at ``places`` out of a list; in C, because it is called for every node of a derivative."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    start = places[0] if places else 0
+    return itemgetter(slice(start, start + len(places)))
 
 
 def _record(node: Node, wanted: Sequence[bool]) -> Recording:
@@ -87,6 +101,6 @@ def _record(node: Node, wanted: Sequence[bool]) -> Recording:
     rows = []
     for made in creation_order(value for value in found if value is not None):
         if made not in places:
-            rows.append(Row(made.op, made.attrs, made.type, tuple(places[operand] for operand in made.inputs)))
+            rows.append(Row(made.op, made.attrs, made.type, _picker([places[operand] for operand in made.inputs])))
             places[made] = len(places)
     return Recording(tuple(rows), tuple(None if value is None else places[value] for value in found))

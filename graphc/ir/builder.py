@@ -108,6 +108,7 @@ class Builder:
         self._table: dict[Hashable, _Ref] = {}
         self._notes: dict[int, Note] = {}
         self._dead: list[_Ref] = []
+        self._bury = self._dead.append
         self._context = NoteContext((), "forward", None)
         self._annotates = track_locations
 
@@ -181,7 +182,7 @@ class Builder:
             if self._table.get(dead.key) is dead:
                 del self._table[dead.key]
             self._notes.pop(dead.serial, None)
-        ref = _Ref(node, self._dead.append)
+        ref = _Ref(node, self._bury)
         ref.key = key
         ref.serial = node.serial
         self._table[key] = ref

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from graphc.ir.attrs import Attrs
+from graphc.ir.dim import Dim
 from graphc.ir.node import Node
 from graphc.ir.op import registered_ops
 
@@ -36,8 +39,12 @@ class Candidate:
 
 def cut_axis(node: Node) -> int | None:
     """The one axis that a ``slice`` cuts, with step 1 and integer bounds; None where there is no such axis."""
-    starts, stops, steps = (node.attrs[name] for name in ("starts", "stops", "steps"))
-    shape = node.inputs[0].shape
+    return _cut_axis(node.attrs, node.inputs[0].shape)
+
+
+@lru_cache(maxsize=4096)
+def _cut_axis(attrs: Attrs, shape: tuple[Dim, ...]) -> int | None:
+    starts, stops, steps = (attrs[name] for name in ("starts", "stops", "steps"))
     cut = [axis for axis, size in enumerate(shape) if (starts[axis], stops[axis], steps[axis]) != (0, size, 1)]
     if len(cut) != 1:
         return None
