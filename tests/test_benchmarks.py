@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import agreement, report
+from benchmarks import agreement, memory, report
 from benchmarks.__main__ import main
 from benchmarks.limits import Rates, limit
 from benchmarks.peers import PEERS, PeerEntry
@@ -94,6 +94,13 @@ def test_torch_agrees(case: Case) -> None:
         results = {name: peer.prepare(workload, mode).outputs() for name, peer in peers.items()}
         agreement.compare(workload, mode, row, results)
         assert {name: found.reason for name, found in row.peers.items()} == {"torch": "", "graphc": ""}
+
+
+@pytest.mark.oracle
+def test_a_process_that_trains_is_smaller_than_torchs() -> None:
+    sizes = memory.compare("lstm-t64-b32-h256", tiny=True)
+    assert sizes["artifact"].peak < sizes["graphc"].peak < sizes["torch"].peak, sizes
+    assert all(size.imported <= size.peak for size in sizes.values())
 
 
 def _without_threads(peer: type) -> object:

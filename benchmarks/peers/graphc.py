@@ -191,6 +191,29 @@ class GraphcKit(Kit):
         return nn.losses.binary_crossentropy(labels, logits, from_logits=True)
 
 
+def build(kit: GraphcKit, workload: Workload, mode: str) -> tuple[G.Model, list[np.ndarray]]:
+    """The model of a workload, with one entry point, and its arguments in the order of the entry point's signature."""
+    kit.training = mode == TRAIN
+    inputs = {
+        name: G.input(name, data.shape, "int64" if data.classes else "float32")
+        for name, data in workload.inputs.items()
+    }
+    values = workload.input_values()
+    weights = {
+        name: kit.load(name, workload.parameters[name], value) for name, value in workload.parameter_values().items()
+    }
+    output = workload.forward(kit, weights, inputs)
+    if mode == TRAIN:
+        target = G.input("target", workload.target.shape, "int64" if workload.target.classes else "float32")
+        loss = workload.loss(kit, output, target)
+        values["target"] = workload.target_values()
+        model = G.Model(train=optimizer(workload).minimize(loss))
+    else:
+        model = G.Model(predict=workload.head(kit, output))
+    (entry,) = model.entries
+    return model, [np.ascontiguousarray(values[name]) for name in model.module.input_types(entry)]
+
+
 class GraphcPeer(Peer):
     """graphc's native code."""
 
@@ -211,28 +234,9 @@ class GraphcPeer(Peer):
     def prepare(self, workload: Workload, mode: str) -> Session:
         """Build the graph and compile it."""
         kit = GraphcKit()
-        kit.training = mode == TRAIN
-        inputs = {
-            name: G.input(name, data.shape, "int64" if data.classes else "float32")
-            for name, data in workload.inputs.items()
-        }
-        values = workload.input_values()
-        weights = {
-            name: kit.load(name, workload.parameters[name], value)
-            for name, value in workload.parameter_values().items()
-        }
-        output = workload.forward(kit, weights, inputs)
-        if mode == TRAIN:
-            target = G.input("target", workload.target.shape, "int64" if workload.target.classes else "float32")
-            loss = workload.loss(kit, output, target)
-            values["target"] = workload.target_values()
-            model = G.Model(train=optimizer(workload).minimize(loss))
-        else:
-            model = G.Model(predict=workload.head(kit, output))
+        model, arguments = build(kit, workload, mode)
         compiled = G.compile(model, backend=self.backend, threads=self.threads)
         entry = compiled.train if mode == TRAIN else compiled.predict
-        # Arguments by position, in the order of the entry point's own signature.
-        arguments = [np.ascontiguousarray(values[name]) for name in model.module.input_types(entry.__name__)]
 
         def call() -> Any:
             return entry(*arguments)
