@@ -20,9 +20,31 @@ from graphc.backends.llvm.operands import Block, LeftOperand, RightOperand, Rows
 from graphc.backends.llvm.panels import PanelPacker, open_axes
 from graphc.backends.llvm.threads.split import Split
 from graphc.backends.llvm.threads.team import Part, Team, each, where
-from graphc.backends.llvm.values import Value, constant, integer
-from graphc.kernel.loopir import Map
+from graphc.backends.llvm.values import I8, Value, constant, integer
+from graphc.kernel.loopir import Kernel, Load, Map
+from graphc.kernel.parts import closure, roots_of
 from graphc.kernel.tiling import Contraction, aligned
+
+_LINE_BYTES = 64
+"""Of the caches."""
+
+
+def _touched(kernel: Kernel, plan: Contraction, rows: Rows) -> list[tuple[int, Map, bool]]:
+    """What the end of a tile reads and writes in rows along the lanes: parameter, map, and whether it is written."""
+    found: dict[tuple[int, Map], bool] = {}
+    product = set(closure(kernel, [plan.reduce]))
+    for number in closure(kernel, roots_of(plan.stores)):
+        value = kernel.values[number]
+        if isinstance(value, Load) and number not in product:
+            found[value.param, value.map] = False
+    for store in plan.stores:
+        if store.scatter is None:
+            found[store.param, store.map] = True
+    return [
+        (param, map_, writes)
+        for (param, map_), writes in found.items()
+        if map_.coefficients[plan.column] == 1 and rows.stride(map_)
+    ]
 
 
 class ContractionEmitter:
@@ -73,6 +95,7 @@ class ContractionEmitter:
         self.left = LeftOperand(evaluator, plan, self.rows, own if plan.left_bytes else None)
         self.right = RightOperand(evaluator, plan, panels)
         self.block = Block(integer(0), self.extents[plan.depth[0]])
+        self.touched = _touched(evaluator.kernel, plan, self.rows)
         self.buffer: Value | None = None
 
     def emit(self) -> None:
@@ -200,6 +223,7 @@ class ContractionEmitter:
     # -- the tile --------------------------------------------------------------------------------------------------
 
     def _tile(self, tile: Tile) -> None:
+        self._prefetch(tile)
         sums = self._sums(tile)
         if self.plan.depth_block:
             self._add_partial(tile, sums)
@@ -210,6 +234,20 @@ class ContractionEmitter:
                     self._store(value, address, number, lanes)
         else:
             self._epilogue(tile, sums)
+
+    def _prefetch(self, tile: Tile) -> None:
+        """Ask for what the end of a tile reads and writes, so that it arrives while the sum runs.
+
+        A few vectors a row, and the rows apart: the processor does not foresee where the next tile goes on.
+        """
+        fn = self.fn
+        for param, map_, writes in self.touched:
+            dtype = self.evaluator.kernel.params[param].dtype
+            nbytes = sum(lanes.active for lanes in tile.vectors) * dtype.itemsize
+            for row in range(tile.height):
+                address = self._address(param, map_, tile, row)
+                for start in range(0, nbytes, _LINE_BYTES):
+                    fn.prefetch(fn.element(address, I8, integer(start)), writes=writes)
 
     def _sums(self, tile: Tile) -> list[list[Value]]:
         """The accumulators after the loops over the sum's axes."""
@@ -242,16 +280,21 @@ class ContractionEmitter:
         return not others and first.value == self.plan.reduce and first.map.coefficients[self.plan.column] == 1
 
     def _result_address(self, tile: Tile, row: int) -> Value:
-        fn, store = self.fn, self.plan.stores[0]
-        element = memory_type(self.dtype)
+        store = self.plan.stores[0]
+        return self._address(store.param, store.map, tile, row)
+
+    def _address(self, param: int, map_: Map, tile: Tile, row: int) -> Value:
+        """Where a row of the tile starts in something that lies along the lanes."""
+        fn = self.fn
+        element = memory_type(self.evaluator.kernel.params[param].dtype)
         inner = {*self.plan.rows, self.plan.column}
-        kept = tuple(0 if axis in inner else c for axis, c in enumerate(store.map.coefficients))
-        base = fn.element(self.evaluator.address(store.param, Map(kept, store.map.offset)), element, tile.column)
-        stride = self.rows.stride(store.map)
+        kept = tuple(0 if axis in inner else c for axis, c in enumerate(map_.coefficients))
+        base = fn.element(self.evaluator.address(param, Map(kept, map_.offset)), element, tile.column)
+        stride = self.rows.stride(map_)
         if stride is not None:
             first = fn.element(base, element, fn.multiply(tile.row, stride))
             return fn.element(first, element, integer(row * stride))
-        return fn.element(base, element, self.rows.offset(store.map, fn.add(tile.row, integer(row))))
+        return fn.element(base, element, self.rows.offset(map_, fn.add(tile.row, integer(row))))
 
     def _store(self, value: Value, address: Value, number: int, lanes: Lanes) -> None:
         place = self.fn.element(address, memory_type(self.dtype), integer(number * self.plan.lanes))

@@ -255,6 +255,12 @@ class Function:
         """Write a value."""
         self.effect(f"store {value}, {address}, align {align}")
 
+    def prefetch(self, address: Value, *, writes: bool) -> None:
+        """Ask for the line of the cache at ``address``, which need not exist."""
+        arguments = ", ".join(f"i32 {number}" for number in (int(writes), 3, 1))
+        self.declarations["declare void @llvm.prefetch.p0(ptr, i32 immarg, i32 immarg, i32 immarg)"] = None
+        self.effect(f"call void @llvm.prefetch.p0({address}, {arguments})")
+
     def stack(self, element: Type, count: int, align: int) -> Value:
         """Memory of this call, made once at its start."""
         value = self._fresh(PTR)
