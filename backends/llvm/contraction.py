@@ -17,7 +17,7 @@ from graphc.backends.llvm.emitter import Loop
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes, load_vector, store_vector
 from graphc.backends.llvm.operands import Block, LeftOperand, RightOperand, Rows, Tile
-from graphc.backends.llvm.panels import PanelPacker, open_axes
+from graphc.backends.llvm.panels import PanelPacker, each_window, open_axes
 from graphc.backends.llvm.threads.split import Split
 from graphc.backends.llvm.threads.team import Part, Team, each, where
 from graphc.backends.llvm.values import I8, Value, constant, integer
@@ -165,9 +165,7 @@ class ContractionEmitter:
     def _rows(self, row: Value, count: int, tiles: Part | None) -> None:
         """All columns of ``count`` rows, or of some ``tiles`` of them, a panel at a time."""
         if self.plan.left_bytes:
-            self._each_tile(
-                row, count, lambda first, local, height: self.left.pack(first, local, height, self.block), tiles
-            )
+            self._pack_left(row, count, tiles)
         fn, lanes, axis = self.fn, self.plan.lanes, self.plan.column
         panels, rest = divmod(self.extents[axis], self.width)
 
@@ -182,6 +180,15 @@ class ContractionEmitter:
 
         part = None if self.column_team is None else self.column_team.part(panels + bool(rest))
         each(self.evaluator, part, panels, whole, ragged if rest else None)
+
+    def _pack_left(self, row: Value, count: int, tiles: Part | None) -> None:
+        def window(first: Value, size: int | Value) -> None:
+            def pack(start: Value, local: Value, height: int) -> None:
+                self.left.pack(start, local, height, self.block, Block(first, size))
+
+            self._each_tile(row, count, pack, tiles)
+
+        each_window(self.fn, self.plan, self.block.count, window)
 
     def _wait(self, team: Team | None) -> None:
         if team is not None:
@@ -228,10 +235,7 @@ class ContractionEmitter:
         if self.plan.depth_block:
             self._add_partial(tile, sums)
         elif self._is_plain_store():
-            for row, values in enumerate(sums):
-                address = self._result_address(tile, row)
-                for number, (value, lanes) in enumerate(zip(values, tile.vectors, strict=True)):
-                    self._store(value, address, number, lanes)
+            self._store_sums(tile, sums)
         else:
             self._epilogue(tile, sums)
 
@@ -296,23 +300,36 @@ class ContractionEmitter:
             return fn.element(first, element, integer(row * stride))
         return fn.element(base, element, self.rows.offset(map_, fn.add(tile.row, integer(row))))
 
-    def _store(self, value: Value, address: Value, number: int, lanes: Lanes) -> None:
-        place = self.fn.element(address, memory_type(self.dtype), integer(number * self.plan.lanes))
-        stored = to_memory(self.fn, value, self.dtype, self.evaluator.target)
-        store_vector(self.fn, stored, place, lanes, self.dtype.itemsize)
-
-    def _add_partial(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
-        """Add a block of the sum to what earlier blocks have left in the result."""
+    def _store_sums(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
         fn = self.fn
-        is_first = fn.compare("icmp eq", self.block.start, integer(0))
-        add = "fadd" if self.vector.is_float else "add"
         for row, values in enumerate(sums):
             address = self._result_address(tile, row)
             for number, (value, lanes) in enumerate(zip(values, tile.vectors, strict=True)):
                 place = fn.element(address, memory_type(self.dtype), integer(number * self.plan.lanes))
+                stored = to_memory(fn, value, self.dtype, self.evaluator.target)
+                store_vector(fn, stored, place, lanes, self.dtype.itemsize)
+
+    def _add_partial(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
+        """Add a block of the sum to what earlier blocks have left in the result."""
+        fn = self.fn
+        first, later, after = fn.new_block(), fn.new_block(), fn.new_block()
+        fn.branch(fn.compare("icmp eq", self.block.start, integer(0)), first, later)
+        fn.place(first)
+        self._store_sums(tile, sums)
+        fn.jump(after)
+        fn.place(later)
+        add = "fadd" if self.vector.is_float else "add"
+        totals: list[list[Value]] = []
+        for row, values in enumerate(sums):
+            address = self._result_address(tile, row)
+            totals.append([])
+            for number, (value, lanes) in enumerate(zip(values, tile.vectors, strict=True)):
+                place = fn.element(address, memory_type(self.dtype), integer(number * self.plan.lanes))
                 before = load_vector(fn, memory_type(self.dtype), place, lanes, self.dtype.itemsize)
-                total = fn.binary(add, before, value)
-                self._store(fn.define(f"select {is_first}, {value}, {total}", self.vector), address, number, lanes)
+                totals[-1].append(fn.binary(add, before, value))
+        self._store_sums(tile, totals)
+        fn.jump(after)
+        fn.place(after)
 
     def _epilogue(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
         """Run the stores on the tile, from memory: one body for all rows, and all registers free for functions."""

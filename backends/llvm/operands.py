@@ -150,8 +150,8 @@ class LeftOperand(_Operand):
         offset = self.fn.multiply(local, block_terms(self.plan, self.extents))
         return self.fn.element(self.packed, memory_type(self.dtype), offset)
 
-    def pack(self, row: Value, local: Value, height: int, block: Block) -> None:
-        """Copy a tile's rows in the order in which the tile reads them."""
+    def pack(self, row: Value, local: Value, height: int, block: Block, window: Block) -> None:
+        """Copy a tile's rows in the order in which the tile reads them: ``window`` of the block's positions."""
         fn, source = self.fn, self.load.dtype
         element, packed = memory_type(source), memory_type(self.dtype)
         rows = self._in_place(row, height, block)
@@ -160,10 +160,11 @@ class LeftOperand(_Operand):
         loops: list[Loop] = []
         offset = integer(0)
         for depth, axis in enumerate(self.plan.depth):
-            loop = fn.begin_loop(block.count if depth == 0 else self.extents[axis])
+            loop = fn.begin_loop(window.count if depth == 0 else self.extents[axis])
             loops.append(loop)
-            offset = fn.add(offset, fn.multiply(loop.index, self.load.map.coefficients[axis]))
-            place = fn.element(place, packed, fn.multiply(loop.index, steps[axis]))
+            index = fn.add(window.start, loop.index) if depth == 0 else loop.index
+            offset = fn.add(offset, fn.multiply(index, self.load.map.coefficients[axis]))
+            place = fn.element(place, packed, fn.multiply(index, steps[axis]))
         if self.rows.stride(self.load.map) == 1 and height > 1:
             stored = fn.load(element.with_lanes(height), fn.element(rows[0][0], element, offset), source.itemsize)
             fn.store(self.converted(stored, source), place, self.dtype.itemsize)

@@ -6,7 +6,7 @@ The right operand becomes panels as wide as a tile, [panel][depth][tile width]; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from graphc.backends.llvm.conversion import memory_type, register_type
@@ -17,6 +17,9 @@ from graphc.backends.llvm.threads.team import Team, each, where
 from graphc.backends.llvm.values import Value, integer
 from graphc.kernel.loopir import Load
 from graphc.kernel.tiling import Contraction, panel_terms
+
+WINDOW = 8
+"""Rows of an operand that are copied to all tiles before the next ones: the processor foresees so many streams."""
 
 
 def row_major(plan: Contraction, extents: Sequence[int], size: int) -> dict[int, int]:
@@ -77,18 +80,34 @@ class PanelPacker:
         full, rest = divmod(self.extents[self.plan.column], self.width)
         lanes, axis = self.plan.lanes, self.plan.column
 
-        def whole(panel: Value) -> None:
-            vectors = (Lanes(axis, lanes, lanes),) * self.plan.tile_vectors
-            self._panel(panel, self.fn.multiply(panel, self.width), vectors, start, count)
-
-        def ragged() -> None:
-            vectors = [Lanes(axis, lanes, min(lanes, rest - done)) for done in range(0, rest, lanes)]
-            self._panel(integer(full), integer(full * self.width), vectors, start, count)
-
         part = None if self.team is None else self.team.part(full + bool(rest))
-        each(self.evaluator, part, full, whole, ragged if rest else None)
 
-    def _panel(self, number: Value, column: Value, vectors: Sequence[Lanes], start: Value, count: int | Value) -> None:
+        def window(first: Value, size: int | Value) -> None:
+            def whole(panel: Value) -> None:
+                vectors = (Lanes(axis, lanes, lanes),) * self.plan.tile_vectors
+                self._panel(panel, self.fn.multiply(panel, self.width), vectors, start, first, size)
+
+            def ragged() -> None:
+                vectors = [Lanes(axis, lanes, min(lanes, rest - done)) for done in range(0, rest, lanes)]
+                self._panel(integer(full), integer(full * self.width), vectors, start, first, size)
+
+            each(self.evaluator, part, full, whole, ragged if rest else None)
+
+        if self.transposes:
+            window(integer(0), count)
+        else:
+            each_window(self.fn, self.plan, count, window)
+
+    def _panel(
+        self,
+        number: Value,
+        column: Value,
+        vectors: Sequence[Lanes],
+        start: Value,
+        first: Value,
+        count: int | Value,
+    ) -> None:
+        """``count`` positions of a panel from ``first`` on; its position 0 is ``start`` of the operand."""
         fn, evaluator = self.fn, self.evaluator
         place = fn.element(self.panels, self.element, fn.multiply(number, panel_size(self.plan, self.extents)))
         transposes = self.transposes and not any(some.is_partial for some in vectors)
@@ -101,6 +120,8 @@ class PanelPacker:
                 by = self.plan.lanes if transposes and depth == innermost else 1
                 loop = fn.begin_loop(_divided(fn, trips, by))
                 index = fn.multiply(loop.index, by)
+                if depth == 0:
+                    index = fn.add(first, index)
                 place = fn.element(place, self.element, fn.multiply(index, self.steps[axis]))
                 position = fn.add(start, index) if depth == 0 else index
                 stack.enter_context(evaluator.scope({axis: position}))
@@ -164,6 +185,28 @@ def transposed(fn: Function, rows: list[Value]) -> list[Value]:
         pairs = zip(rows[: size // 2], rows[size // 2 :], strict=True)
         rows = [fn.shuffle(a, b, order) for a, b in pairs for order in (low, high)]
     return rows
+
+
+def each_window(
+    fn: Function, plan: Contraction, count: int | Value, body: Callable[[Value, int | Value], None]
+) -> None:
+    """``body(first, size)`` for a few positions at a time of the ``count`` of a sum with one axis; else for all."""
+    if len(plan.depth) > 1 or (isinstance(count, int) and count <= WINDOW):
+        body(integer(0), count)
+        return
+    if isinstance(count, int):
+        trips: int | Value = -(-count // WINDOW)
+        whole = count % WINDOW == 0
+    else:
+        trips, whole = fn.binary("udiv", fn.add(count, integer(WINDOW - 1)), integer(WINDOW)), False
+    loop = fn.begin_loop(trips)
+    first = fn.multiply(loop.index, WINDOW)
+    size: int | Value = WINDOW
+    if not whole:
+        left = fn.binary("sub", integer(count) if isinstance(count, int) else count, first)
+        size = fn.elementwise("umin", integer(WINDOW), left)
+    body(first, size)
+    fn.end_loop(loop)
 
 
 def _divided(fn: Function, trips: int | Value, by: int) -> int | Value:

@@ -25,11 +25,17 @@ _SMALLEST_DEPTH = 4
 _PACKING_ROWS = 48
 """A right operand whose rows collide in the cache is packed where at least so many rows of the result read it."""
 
-_DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 512}
+_DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 256}
 """Terms of a sum between two visits of a tile, by how the right operand is read: the panel then stays in the cache."""
 
 _COLLIDING_BYTES = 4096
 """What lies this far apart (or a multiple of it) shares so few cache sets that it drives itself out."""
+
+_TALLEST = 16
+"""Rows of a tile at most."""
+
+_COLLIDING_ROWS = 8
+"""Rows of a tile at most where those of the result share their places: as many as such a place has lines."""
 
 _FAR_BYTES = 256
 """Elements further apart than this are copied side by side before many tiles read them."""
@@ -241,7 +247,8 @@ def _plans(
             lanes = 1 << (extents[column] - 1).bit_length()
         if lanes < 2:
             continue
-        tile_rows, tile_vectors = _tile(row_count, extents[column], terms, lanes, target)
+        tallest = _COLLIDING_ROWS if _collide(stores, rows[-1], size) else _TALLEST
+        tile_rows, tile_vectors = _tile(min(row_count, tallest), row_count, extents[column], terms, lanes, target)
         outer = tuple(sorted(kept - set(rows) - {column}))
         packing = _packing(kernel, right, column, depth, row_count, invariant)
         block = _depth_block(terms, extents[depth[0]], _DEPTH_BLOCK[packing]) if blocked else 0
@@ -320,12 +327,18 @@ def _depth_order(kernel: Kernel, axes: Sequence[int]) -> tuple[int, ...]:
     return tuple(order)
 
 
-def _tile(rows: int, columns: int, terms: int, lanes: int, target: Target) -> tuple[int, int]:
-    """Rows and vectors of the register tile with the least estimated time."""
+def _collide(stores: Sequence[Store], row: int, size: int) -> bool:
+    """Do rows of a result share their places in the cache?"""
+    steps = [store.map.coefficients[row] * size for store in stores]
+    return any(step and step % _COLLIDING_BYTES == 0 for step in steps)
+
+
+def _tile(tallest: int, rows: int, columns: int, terms: int, lanes: int, target: Target) -> tuple[int, int]:
+    """Rows, up to ``tallest``, and vectors of the register tile with the least estimated time."""
     vectors = -(-columns // lanes)
     best: tuple[float, int, int] | None = None
     for width in range(1, min(vectors, 8) + 1):
-        for height in range(1, min(rows, 16) + 1):
+        for height in range(1, tallest + 1):
             if height * width + width + 1 > target.vector_registers:
                 break
             cost = 0.0

@@ -5,12 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
+from graphc.backends.llvm.codegen import emit_module
 from graphc.backends.llvm.host import host_target
+from graphc.backends.llvm.panels import WINDOW
 from graphc.ir.types import DType, bfloat16, float16, float32, float64, int32, int64, to_carrier
 from graphc.kernel.loopir import Apply, Kernel, Load, Map, Param, Reduce, Store
 from graphc.kernel.schedule import schedule_kernel, scratch_bytes
 from graphc.kernel.tiling import Contraction
-from tests.backends.llvm.native_kernels import LEVELS, run_native, unaligned
+from tests.backends.llvm.native_kernels import LEVELS, program_of, run_native, unaligned
 from tests.backends.llvm.test_codegen import assert_runs_alike, m, sample
 
 F = float32
@@ -115,6 +117,26 @@ def test_the_packing_of_a_right_operand() -> None:
     assert step_of(matmul(64, 2048, 64)).packing == "block"
     assert scratch_bytes(matmul(32, 128, 64), host_target("avx512")) == 0
     assert scratch_bytes(matmul(32, 128, 64, right_transposed=True), host_target("avx512")) >= 128 * 64 * 4
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("rows", "columns", "depth"), [(70, 1024, 37), (66, 1040, 613), (70, 1024, 8), (150, 1024, 5)])
+def test_both_operands_are_packed_a_few_rows_at_a_time(rows: int, columns: int, depth: int, level: str) -> None:
+    """Whole windows and a rest, of one block and of several, the last one shorter."""
+    kernel = matmul(rows, columns, depth, left_transposed=True)
+    if depth >= 32 and columns == 1024:
+        assert step_of(kernel).packing == "block" and step_of(kernel).left_bytes
+    if depth > 512:
+        assert step_of(kernel).depth_block and depth % step_of(kernel).depth_block % WINDOW
+    check(kernel, level)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_tiles_are_short_where_rows_of_the_result_collide(level: str) -> None:
+    assert step_of(matmul(64, 1008, 64)).tile_rows > 8
+    for columns in (1024, 2048):
+        assert step_of(matmul(64, columns, 64)).tile_rows <= 8
+    check(matmul(37, 1024, 30), level)
 
 
 def test_colliding_rows_are_packed_and_right() -> None:
@@ -275,3 +297,26 @@ def test_columns_of_several_axes_become_one(level: str) -> None:
     steps = schedule_kernel(kernel, host_target("avx512")).steps
     assert steps[-1].kernel.extents == (rows, channels * window, filters)
     assert_runs_alike(kernel, rows * filters, window * channels * filters, rows * channels * window, level=level)
+
+
+def test_a_tile_asks_for_what_its_epilogue_touches() -> None:
+    """The rows that are added and those that are written; nothing where the epilogue does not lie along the lanes."""
+    rows, columns, depth = 8, 32, 16
+
+    def asked(addend: Map) -> int:
+        values = (
+            Load(0, m(depth, 0, 1), F),
+            Load(1, m(0, 1, columns), F),
+            Apply("multiply", (0, 1), F),
+            Reduce("sum", 2, (2,), F),
+            Load(2, addend, F),
+            Apply("add", (3, 4), F),
+        )
+        params = (*(Param(F, "in"),) * 3, Param(F, "out"))
+        kernel = Kernel(params, (rows, columns, depth), values, (Store(3, m(columns, 1, 0), 5, (0, 1)),), "added")
+        sizes = (rows * depth, depth * columns, rows * columns, rows * columns)
+        return emit_module(program_of(kernel, sizes), host_target("avx512"), "test").ir.count("@llvm.prefetch.p0(ptr %")
+
+    lines = rows * columns * 4 // 64
+    assert asked(m(columns, 1, 0)) == 2 * lines
+    assert asked(m(0, 1, 0)) == asked(m(1, rows, 0)) == lines
