@@ -270,7 +270,7 @@ def _run_passes(
         )
 
         def run_within(segment: int, leaves: bool, run: Callable[..., Graph] = run) -> Graph:
-            return run(segment=segment, disable=options.disable if leaves else (*options.disable, "hoist"))
+            return run(segment=segment, disable=options.disable if leaves else (*options.disable, "hoist", "sink"))
 
         with stage("passes"):
             if options.memory_budget is None or until is not None:

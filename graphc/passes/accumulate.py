@@ -24,11 +24,15 @@ from graphc.passes.loops import AfterLoop, CarryPart, LoopParts, edit_loops, who
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    """A carry that can be summed outside: what is added, as factors that are stacked."""
+    """A carry that can be summed outside: what is added, as factors that are stacked.
+
+    ``turned``: the first factor of the product is a sequence of matrices that are transposed already.
+    """
 
     carry: CarryPart
     added: Node
     factors: tuple[Node, ...]
+    turned: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,12 +91,13 @@ class Accumulate(Pass):
             return None
         if added.op.name == "matmul" and all(operand.rank == 2 for operand in added.inputs):
             left, right = added.inputs
-            if left.op.name != "transpose" or left.attrs["permutation"] != (1, 0):
+            turned = any(part.inner is left for part in parts.sequences)
+            if not turned and (left.op.name != "transpose" or left.attrs["permutation"] != (1, 0)):
                 return None
             # The rows that are contracted are what is stacked: aᵀ·g contracts the rows of a and of g.
-            factors: tuple[Node, ...] = (left.inputs[0], right)
+            factors: tuple[Node, ...] = (left if turned else left.inputs[0], right)
         elif added.op.name == "sum" and 0 in added.attrs["axes"]:
-            factors = (added.inputs[0],)
+            factors, turned = (added.inputs[0],), False
         else:
             return None
         invariants = parts.invariants
@@ -100,13 +105,15 @@ class Accumulate(Pass):
             return None
         if sum(factor.tensor.nbytes for factor in factors) * parts.trips > self.byte_limit:
             return None
-        return _Sum(carry, added, factors)
+        return _Sum(carry, added, factors, turned)
 
 
 def _total(b: Builder, parts: LoopParts, found: _Sum, stacked: Mapping[Node, Node]) -> Node:
     """c₀ plus the contraction over all steps."""
     wholes = [_whole(b, parts, factor, stacked) for factor in found.factors]
     if found.added.op.name == "matmul":
+        if found.turned:
+            wholes[0] = b.op("transpose", wholes[0], permutation=(0, 2, 1))
         flat = [b.op("reshape", w, shape=(w.shape[0] * w.shape[1], w.shape[2])) for w in wholes]
         product = b.op("matmul", b.op("transpose", flat[0], permutation=(1, 0)), flat[1])
     else:

@@ -8,7 +8,6 @@ inside: there it is fused and in cache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,9 +18,8 @@ from graphc.ir.op import OpKind
 from graphc.ir.traverse import users
 from graphc.ir.types import TensorType
 from graphc.passes.base import Pass, map_regions
-from graphc.passes.loops import LoopParts, edit_loops, whole_sequence
-
-_LIFTED = frozenset({"transpose", "reshape", "broadcast_to", "slice", "concat", "matmul", "sum", "max", "min"})
+from graphc.passes.lift import Lifter, can_lift
+from graphc.passes.loops import LoopParts, edit_loops
 
 
 @dataclass(frozen=True)
@@ -51,18 +49,15 @@ class _Hoister:
     """Finds what can leave one loop and builds it outside."""
 
     def __init__(self, b: Builder, parts: LoopParts, byte_limit: int) -> None:
-        self.b = b
         self.parts = parts
         self.byte_limit = byte_limit
-        self.sequences = {part.inner: part for part in parts.sequences}
-        self.outside: dict[Node, Node] = {}
-        self.lifted: dict[Node, Node] = {}
+        self.lifter = Lifter(b, parts)
 
     def find(self) -> dict[Node, Node]:
         """Body node → body input that now holds its value."""
         region = self.parts.region
         fixed: set[Node] = set(self.parts.invariants)
-        stepwise: set[Node] = set(self.sequences)
+        stepwise: set[Node] = set(self.lifter.sequences)
         heavy: set[Node] = set()
         for node in region.nodes:
             if node.op.name == "constant":
@@ -71,7 +66,9 @@ class _Hoister:
                 continue
             if all(operand in fixed for operand in node.inputs):
                 fixed.add(node)
-            elif all(operand in fixed or operand in stepwise for operand in node.inputs) and self._can_lift(node):
+            elif all(operand in fixed or operand in stepwise for operand in node.inputs) and can_lift(
+                self.parts, node, self.byte_limit
+            ):
                 stepwise.add(node)
                 if node.op.kind is OpKind.CONTRACTION or any(operand in heavy for operand in node.inputs):
                     heavy.add(node)
@@ -83,9 +80,9 @@ class _Hoister:
             if not leaves:
                 continue
             if node in fixed and node.inputs and isinstance(node.type, TensorType) and self._is_work(node):
-                replaced[node] = self.parts.new_invariant(self._outside(node))
+                replaced[node] = self.parts.new_invariant(self.lifter.fixed(node))
             elif node in heavy:
-                whole = self._lift(node)
+                whole = self.lifter.lift(node)
                 replaced[node] = self.parts.new_sequence(whole, node.tensor)
         return replaced
 
@@ -98,120 +95,3 @@ class _Hoister:
                 return True
             pending.extend(top.inputs)
         return False
-
-    def _can_lift(self, node: Node) -> bool:
-        if not isinstance(node.type, TensorType) or not node.type.is_static or self.parts.holds_loops:
-            return False
-        if node.op.kind is not OpKind.POINTWISE and node.op.name not in _LIFTED:
-            return False
-        return node.type.nbytes * self.parts.trips <= self.byte_limit
-
-    def _outside(self, node: Node) -> Node:
-        """An invariant expression, built before the loop."""
-        return _build(self.b, node, self.outside, self.parts.invariants)
-
-    def _lift(self, root: Node) -> Node:
-        """The values of ``root`` for all trips, along a new first axis."""
-        order: list[Node] = []
-        stack = [(root, False)]
-        while stack:
-            node, ready = stack.pop()
-            if node in self.lifted or node in self.parts.invariants or node.op.name == "constant":
-                continue
-            if ready:
-                order.append(node)
-                self.lifted[node] = self._lift_one(node)
-                continue
-            stack.append((node, True))
-            stack.extend((operand, False) for operand in reversed(node.inputs))
-        return self.lifted[root]
-
-    def _lift_one(self, node: Node) -> Node:
-        if node in self.sequences:
-            return whole_sequence(self.b, self.sequences[node], self.parts.trips)
-        if not any(operand in self.lifted and self._moves(operand) for operand in node.inputs):
-            # Only invariants below: kept as they are, to be broadcast by whoever uses them.
-            return self._outside(node)
-        return self._apply_lifted(node)
-
-    def _moves(self, node: Node) -> bool:
-        """Whether a lifted value has the steps as first axis (an invariant has not)."""
-        return self.lifted[node].rank == node.rank + 1
-
-    def _value(self, operand: Node) -> tuple[Node, bool]:
-        if operand in self.lifted:
-            return self.lifted[operand], self._moves(operand)
-        return self._outside(operand), False
-
-    def _apply_lifted(self, node: Node) -> Node:
-        b, trips = self.b, self.parts.trips
-        values = [self._value(operand) for operand in node.inputs]
-        attrs = node.attrs
-        match node.op.name:
-            case "matmul":
-                return self._lifted_matmul(node, values)
-            case "transpose":
-                return b.op("transpose", values[0][0], permutation=(0, *(axis + 1 for axis in attrs["permutation"])))
-            case "reshape":
-                return b.op("reshape", values[0][0], shape=(trips, *attrs["shape"]))
-            case "broadcast_to":
-                return b.op("broadcast_to", _aligned(b, values[0][0], node.rank + 1), shape=(trips, *attrs["shape"]))
-            case "slice":
-                return b.op(
-                    "slice",
-                    values[0][0],
-                    starts=(0, *attrs["starts"]),
-                    stops=(trips, *attrs["stops"]),
-                    steps=(1, *attrs["steps"]),
-                )
-            case "concat":
-                parts = [
-                    value if moves else b.op("broadcast_to", value, shape=(trips, *value.shape))
-                    for value, moves in values
-                ]
-                return b.op("concat", *parts, axis=attrs["axis"] + 1)
-            case "sum" | "max" | "min":
-                return b.op(
-                    node.op.name,
-                    values[0][0],
-                    axes=tuple(axis + 1 for axis in attrs["axes"]),
-                    keepdims=attrs["keepdims"],
-                )
-            case _:
-                return b.make(node.op, [_aligned(b, v, node.rank + 1) if moves else v for v, moves in values], attrs)
-
-    def _lifted_matmul(self, node: Node, values: list[tuple[Node, bool]]) -> Node:
-        """Σ over the last axis of all steps at once; a plain x_t @ W becomes one product of T·B rows."""
-        b = self.b
-        (left, left_moves), (right, right_moves) = values
-        if left_moves and not right_moves and left.rank == 3 and right.rank == 2:
-            trips, rows, inner = left.shape
-            flat = b.op("reshape", left, shape=(trips * rows, inner))
-            return b.op("reshape", b.op("matmul", flat, right), shape=(trips, rows, right.shape[1]))
-        left = _aligned(b, left, node.rank + 1) if left_moves else left
-        right = _aligned(b, right, node.rank + 1) if right_moves else right
-        return b.op("matmul", left, right)
-
-
-def _aligned(b: Builder, value: Node, rank: int) -> Node:
-    """A value with the steps first, with 1-axes after them so that it broadcasts against values of rank ``rank``."""
-    if value.rank == rank:
-        return value
-    return b.op("reshape", value, shape=(value.shape[0], *(1,) * (rank - value.rank), *value.shape[1:]))
-
-
-def _build(b: Builder, node: Node, table: dict[Node, Node], inputs: Mapping[Node, Node]) -> Node:
-    """Build the expression ``node`` of a body outside of it, its inputs replaced."""
-    stack = [(node, False)]
-    while stack:
-        top, ready = stack.pop()
-        if top in table:
-            continue
-        if top in inputs:
-            table[top] = inputs[top]
-        elif ready:
-            table[top] = b.make(top.op, [table[operand] for operand in top.inputs], top.attrs)
-        else:
-            stack.append((top, True))
-            stack.extend((operand, False) for operand in reversed(top.inputs))
-    return table[node]

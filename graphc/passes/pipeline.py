@@ -19,6 +19,7 @@ from graphc.passes.hoist import Hoist
 from graphc.passes.merge import Merge
 from graphc.passes.roll import Roll
 from graphc.passes.simplify import Simplify
+from graphc.passes.sink import Sink
 from graphc.passes.split import Split
 
 PIPELINE: tuple[tuple[Pass, str], ...] = (
@@ -30,6 +31,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Merge(), "products that stay in a loop, or leave it, do so together"),
     (Split(), "of merged products some columns may be wanted by nobody, or only behind the loop"),
     (Accumulate(), "before hoist: a sum of products inside a loop is one product outside"),
+    (Sink(), "after accumulate, whose stacks it shares: what no carry needs is one batched op behind the loop"),
     (Hoist(), "what does not depend on a carry leaves the loop as one batched op"),
     (Fold(), "constants first: simplify reads them"),
     (Simplify(), "everything has its final neighbours now"),
