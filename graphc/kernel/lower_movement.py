@@ -78,11 +78,13 @@ def _lower_fold_patches(region: Region, node: Node) -> None:
 def _build_fold(builder: KernelBuilder, source: Place, node: Node, overlaps: bool) -> None:
     """Each element of the windows goes where ``patches`` would have read it.
 
-    The window offsets are the outer axes: for one offset no two positions write the same element.
+    For one offset into the windows no two positions write the same element: the offsets are outside of the axes that
+    the windows move along, and inside of those before, so that what is added up stays in the cache.
     """
-    rank = node.rank
+    rank, first = node.rank, min(node.attrs["axes"])
+    before = builder.axes(source.shape[:first])
     offsets = builder.axes(source.shape[rank:])
-    index = (*builder.axes(source.shape[:rank]), *offsets)
+    index = (*before, *builder.axes(source.shape[first:rank]), *offsets)
     target = list(index[:rank])
     for number, axis in enumerate(node.attrs["axes"]):
         factors = (node.attrs["strides"][number], node.attrs["dilation"][number])

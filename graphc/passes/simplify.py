@@ -219,6 +219,19 @@ def _reduction(_b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
     return inputs[0] if all(shape[axis] == 1 and isinstance(shape[axis], int) for axis in node.attrs["axes"]) else None
 
 
+def _fold_patches(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    # The gradient of a convolution by its patches, with the channels innermost, where they are read and added up.
+    (x,) = inputs
+    rank, last = node.rank, max(node.attrs["axes"])
+    if x.op.name != "einsum" or last == rank - 1:
+        return None
+    order = (*range(last + 1), *range(rank, x.rank), *range(last + 1, rank))
+    operands, result = x.attrs["subscripts"].split("->")
+    made = b.op("einsum", *x.inputs, subscripts=f"{operands}->{''.join(result[axis] for axis in order)}")
+    back = b.op("transpose", made, permutation=tuple(order.index(axis) for axis in range(x.rank)))
+    return b.make(node.op, [back], node.attrs)
+
+
 RULES: dict[str, SimplifyRule] = {
     "add": _add,
     "subtract": _subtract,
@@ -238,5 +251,6 @@ RULES: dict[str, SimplifyRule] = {
     "min": _reduction,
     "any": _reduction,
     "all": _reduction,
+    "fold_patches": _fold_patches,
     **MOVEMENT_RULES,
 }

@@ -140,3 +140,24 @@ def test_fold_keeps_special_values_bit_for_bit(value: float) -> None:
     folded = Fold().run(graph)
     constant = next(n for n in folded.nodes if n.op is get_op("constant"))
     assert constant.attrs["value"].array.tobytes() == np.abs(np.float32(value)).tobytes()
+
+
+def test_the_gradient_of_a_convolution_by_its_patches_has_channels_innermost() -> None:
+    """Exact: the same sums in another order of the result; nothing is done where the channels come first."""
+    b = Builder()
+    g, w = b.input("g", tensor_type(float32, (2, 4, 4, 5))), b.input("w", tensor_type(float32, (3, 3, 6, 5)))
+    windows = {"window": (3, 3), "strides": (1, 1), "dilation": (1, 1)}
+    patches = b.op("einsum", g, w, subscripts="nxyo,uvio->nxyiuv")
+    last = b.op("fold_patches", patches, axes=(1, 2), shape=(2, 6, 6, 6), **windows)
+    first = b.op("einsum", g, w, subscripts="nxyo,uvio->nixyuv")
+    first = b.op("fold_patches", first, axes=(2, 3), shape=(2, 6, 6, 6), **windows)
+    graph = Graph.make("f", [g, w], [("last", last), ("first", first)], builder=b)
+    result = Simplify().run(graph)
+    verify(result)
+    written = [node.attrs["subscripts"] for node in result.nodes if node.op.name == "einsum"]
+    assert written == ["nxyo,uvio->nxyuvi", "nxyo,uvio->nixyuv"]
+    rng = np.random.default_rng(0)
+    arguments = [rng.integers(-4, 5, node.shape).astype(np.float32) for node in graph.inputs]
+    for name, expected in evaluate(graph, arguments)[0].items():
+        np.testing.assert_array_equal(evaluate(result, arguments)[0][name], expected)
+    assert Simplify().run(result) is result
