@@ -25,7 +25,7 @@ _SMALLEST_DEPTH = 4
 _PACKING_ROWS = 48
 """A right operand whose rows collide in the cache is packed where at least so many rows of the result read it."""
 
-_DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 256}
+_DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 512}
 """Terms of a sum between two visits of a tile, by how the right operand is read: the panel then stays in the cache."""
 
 _COLLIDING_BYTES = 4096
