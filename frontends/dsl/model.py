@@ -17,6 +17,7 @@ from graphc.ir.rewrite import rewrite
 from graphc.ir.state import State
 from graphc.ir.traverse import creation_order, reachable
 from graphc.ir.types import bool_
+from graphc.ops.specialize import decide, specialize_loop
 
 Outputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 
@@ -281,7 +282,12 @@ def _following(builder: Builder, companion: Companion, before: Node | None) -> N
 
 def _dense_streams(graphs: Iterable[Graph]) -> dict[int, int]:
     """The streams of a model's random ops numbered from 0 in creation order, alike however much was built before."""
-    draws = {node for graph in graphs for node in graph.nodes if node.op.name == "random_uniform"}
+    draws: set[Node] = set()
+    pending = list(graphs)
+    while pending:
+        nodes = pending.pop().nodes
+        draws.update(node for node in nodes if node.op.name == "random_uniform")
+        pending.extend(node.attrs["body"] for node in nodes if node.op.name == "loop")
     ordered = dict.fromkeys(node.attrs["stream"] for node in sorted(draws, key=lambda node: node.serial))
     return {stream: position for position, stream in enumerate(ordered)}
 
@@ -295,15 +301,12 @@ def _bound(graph: Graph, training: bool, streams: Mapping[int, int]) -> Graph:
             return builder.constant(training, bool_)
         if name == "random_uniform":
             return builder.make(node.op, operands, node.attrs.replace(stream=streams[node.attrs["stream"]]))
-        if name not in ("select", "logical_not") or operands[0] is node.inputs[0] or operands[0].op.name != "constant":
-            return None
-        chosen = bool(operands[0].attrs["value"].scalar())
-        if name == "logical_not":
-            return builder.constant(not chosen, bool_)
-        branch = operands[1] if chosen else operands[2]
-        return branch if branch.type is node.type else builder.op("broadcast_to", branch, shape=node.shape)
+        if name == "loop":
+            return specialize_loop(builder, node, operands, rule)
+        # (What the user wrote with a constant condition stays as it is.)
+        return None if operands and operands[0] is node.inputs[0] else decide(builder, node, operands)
 
-    if not any(node.op.name in ("training", "random_uniform") for node in graph.nodes):
+    if not any(node.op.name in ("training", "random_uniform", "loop") for node in graph.nodes):
         return graph
     made = rewrite(graph, rule)
     live = reachable([*made.roots, *(variable for variable, _ in made.updates)])

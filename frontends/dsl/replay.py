@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphc.frontends.dsl.session import Session
-from graphc.ir.attrs import AttrValue
+from graphc.ir.attrs import AttrValue, make_attrs
+from graphc.ir.bind import bind_graph
+from graphc.ir.builder import Builder
 from graphc.ir.dim import Dim, Poly, substitute
+from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.traverse import creation_order
-from graphc.ir.types import TensorType, bool_
+from graphc.ir.types import TensorType
+from graphc.ops.specialize import decide, specialize_loop
 
 
 @dataclass(frozen=True)
@@ -65,20 +69,20 @@ class Replay:
             attrs = attrs.replace(stream=self.session.next_stream())
         elif all(new is old for new, old in zip(operands, node.inputs, strict=True)):
             return node
-        elif node.op.name in ("select", "logical_not") and operands[0].op.name == "constant":
-            return self._decided(node, operands)
         resized = {key: _resized(value, self.dims) for key, value in attrs.items()} if self.dims else attrs
         with self.session.noted(self.session.note(node), "forward"):
-            return self.session.make(node.op, operands, resized)
+            if node.op.name == "loop":
+                resolved = Node(node.op, node.inputs, make_attrs(resized), node.type, node.serial)
+                return specialize_loop(self.session, resolved, operands, self._in_body)
+            return decide(self.session, node, operands) or self.session.make(node.op, operands, resized)
 
-    def _decided(self, node: Node, operands: Sequence[Node]) -> Node:
-        """What ``training`` decides where it is known, so that the other branch is no part of the graph."""
-        chosen = bool(operands[0].attrs["value"].scalar())
-        if node.op.name == "logical_not":
-            return self.session.constant(not chosen, bool_)
-        branch = operands[1] if chosen else operands[2]
-        both = self.session.make(node.op, operands, node.attrs)
-        return branch if branch.type is both.type else self.session.op("broadcast_to", branch, shape=both.shape)
+    def _in_body(self, b: Builder, node: Node, operands: Sequence[Node]) -> Node | None:
+        """What a node in the body of a loop becomes."""
+        if self.redraw and node.op.name == "random_uniform":
+            return b.make(node.op, operands, node.attrs.replace(stream=self.session.next_stream()))
+        if node.op.name == "loop":
+            return specialize_loop(b, node, operands, self._in_body)
+        return decide(b, node, operands)
 
 
 def _resized(value: AttrValue, dims: Mapping[str, Dim]) -> AttrValue:
@@ -87,4 +91,6 @@ def _resized(value: AttrValue, dims: Mapping[str, Dim]) -> AttrValue:
         return substitute(value, dims)
     if isinstance(value, tuple):
         return tuple(_resized(part, dims) for part in value)
+    if isinstance(value, Graph):
+        return bind_graph(value, dims)
     return value.substitute(dims) if isinstance(value, TensorType) else value

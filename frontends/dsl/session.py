@@ -129,6 +129,10 @@ class Session(Builder):
         """Whether any node has one."""
         return bool(self._penalties)
 
+    def has_penalty(self, node: Node) -> bool:
+        """Whether ``node`` has one."""
+        return node in self._penalties
+
     def penalties(self, node: Node) -> list[Node]:
         """The penalties on ``node``; none on a state variable that is not trained."""
         if node.op.name == "state" and not node.attrs["state"].trainable:

@@ -1,13 +1,18 @@
-"""Recurrent layers under their Keras names: plain Python loops over the time steps, so they arrive unrolled."""
+"""Recurrent layers under their Keras names.
+
+They are plain Python loops over the time steps, so they arrive unrolled; where the number of steps is a symbol, one
+step is traced and becomes the body of a ``loop``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from graphc.errors import GraphcTypeError, GraphcValueError
+from graphc.errors import GraphcValueError
 from graphc.frontends.dsl.elementwise import where
-from graphc.frontends.dsl.movement import expand_dims, index_axis, reshape, stack
+from graphc.frontends.dsl.loops import Carry, Elements, StepTrace
+from graphc.frontends.dsl.movement import expand_dims, index_axis, moveaxis, reshape, stack
 from graphc.frontends.dsl.session import session_of
 from graphc.frontends.dsl.tensor import MAXIMUM_STEPS, Tensor, apply, as_tensor, fail
 from graphc.frontends.nn.layer import Layer
@@ -20,6 +25,10 @@ from graphc.frontends.nn.recurrent_cells import (
 )
 from graphc.frontends.nn.stacked_cells import StackedRNNCells, build_cell, call_cell, checked_cell, fresh_cell
 from graphc.ir.dim import Dim
+from graphc.ir.node import Node
+
+Run = tuple[Tensor, list[Tensor], list[Node]]
+"""The result of a sequence, the last state, and nodes one of which is computed wherever any of the steps is."""
 
 
 class RNN(Layer):
@@ -129,30 +138,65 @@ class RNN(Layer):
         batch = x.shape[batch_axis]
         states = self._initial_states(x, batch, initial_state)
         kept = self._mask(x, mask, lengths)
-        outputs: list[Tensor] = []
-        previous: Tensor | None = None
         self._begin(x, batch)
         try:
-            for position in reversed(range(steps)) if self.go_backwards else range(steps):
-                with x.builder.scope(f"step {position}"):
-                    element = index_axis(x, time_axis, position)
-                    output, following = self._step(element, states)
-                    if kept is not None:
-                        here = index_axis(kept, time_axis, position)
-                        other = None if self.zero_output_for_mask else previous
-                        output = _chosen(here, output, other)
-                        pairs = zip(following, states, strict=True)
-                        following = [_chosen(here, new, old) for new, old in pairs]
-                outputs.append(output)
-                previous, first, states = output, not outputs[1:], following
-                if first:
-                    anchors = [output, *states]
+            run = self._unrolled if isinstance(steps, int) else self._looped
+            result, states, anchors = run(x, kept, time_axis, steps, states)
         finally:
             self._end()
         if self.stateful:
-            self._keep(anchors, states)
-        result = stack(outputs, axis=time_axis) if self.return_sequences else outputs[-1]
+            self._keep(x, anchors, states)
         return [result, *self._packed(states)] if self.return_state else result
+
+    def _unrolled(self, x: Tensor, kept: Tensor | None, axis: int, steps: Any, states: list[Tensor]) -> Run:
+        """The steps one after the other."""
+        outputs: list[Tensor] = []
+        previous: Tensor | None = None
+        anchors: list[Node] = []
+        for position in reversed(range(steps)) if self.go_backwards else range(steps):
+            with x.builder.scope(f"step {position}"):
+                here = None if kept is None else index_axis(kept, axis, position)
+                output, states = self._masked_step(index_axis(x, axis, position), here, states, previous)
+            outputs.append(output)
+            previous = output
+            anchors = anchors or [output.node, *(state.node for state in states)]
+        result = stack(outputs, axis=axis) if self.return_sequences else outputs[-1]
+        return result, states, anchors
+
+    def _looped(self, x: Tensor, kept: Tensor | None, axis: int, steps: Dim, states: list[Tensor]) -> Run:
+        """One step, and a loop of them."""
+        session = session_of(x.builder)
+        trace = StepTrace(session, self.name)
+        start, stride = (steps - 1, -1) if self.go_backwards else (0, 1)
+
+        def element(sequence: Tensor) -> Tensor:
+            return Tensor(trace.element(Elements(sequence.node, axis, start, stride)), session)
+
+        inner = [Tensor(trace.carried(state.node.tensor), session) for state in states]
+        output, following = self._step(element(x), inner)
+        previous: Tensor | None = None
+        if kept is not None:
+            here = element(kept)
+            if not self.zero_output_for_mask:
+                previous = Tensor(trace.carried(output.node.tensor), session)
+            output, following = self._chosen(here, output, following, inner, previous)
+        triples = zip(inner, states, following, strict=True)
+        carries = [Carry(one.node, initial.node, after.node) for one, initial, after in triples]
+        nodes = [carry.following for carry in carries]
+        if previous is not None or not (self.return_sequences or output.node in nodes):
+            # The last output, or the one that stands in for those of masked steps.
+            zero = as_tensor(0, output.dtype, session)
+            before = Tensor(trace.carried(output.node.tensor), session) if previous is None else previous
+            initial = apply("broadcast_to", zero, shape=output.shape) if output.ndim else zero
+            carries.append(Carry(before.node, initial.node, output.node))
+            nodes.append(output.node)
+        results = trace.loop(steps, carries, [output.node] if self.return_sequences else [])
+        last = [Tensor(node, session) for node in results]
+        if not self.return_sequences:
+            result = last[nodes.index(output.node)]
+        else:
+            result = moveaxis(last[-1], 0, axis) if axis else last[-1]
+        return result, last[: len(states)], [results[0].inputs[0]]
 
     def compute_mask(self, x: Any, mask: Any) -> Any:
         """The mask of the sequence, for ``return_sequences``."""
@@ -161,12 +205,9 @@ class RNN(Layer):
     def _order(self) -> str:
         return "(time, batch, features)" if self.time_major else "(batch, time, features)"
 
-    def _step_count(self, x: Tensor, axis: int) -> int:
+    def _step_count(self, x: Tensor, axis: int) -> Dim:
         steps = x.shape[axis]
-        if not isinstance(steps, int):
-            message = f"{self.name}: the number of steps is the symbol {steps}, and a loop is unrolled step by step"
-            raise fail(GraphcTypeError, "E228", message, "give the time dimension a size", x)
-        if not 1 <= steps <= MAXIMUM_STEPS:
+        if isinstance(steps, int) and not 1 <= steps <= MAXIMUM_STEPS:
             message = f"{self.name}: a sequence must have 1 to {MAXIMUM_STEPS} steps, got {steps}"
             raise fail(GraphcValueError, "E228", message, None, x)
         return steps
@@ -199,6 +240,19 @@ class RNN(Layer):
                 raise fail(GraphcValueError, "E211", message, "state_size says what the state is", new)
         return output, flat
 
+    def _masked_step(
+        self, element: Tensor, here: Tensor | None, states: list[Tensor], previous: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        output, following = self._step(element, states)
+        return (output, following) if here is None else self._chosen(here, output, following, states, previous)
+
+    def _chosen(
+        self, here: Tensor, output: Tensor, following: list[Tensor], states: list[Tensor], previous: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Output and states where the step counts, else those of the step before."""
+        output = _chosen(here, output, None if self.zero_output_for_mask else previous)
+        return output, [_chosen(here, new, old) for new, old in zip(following, states, strict=True)]
+
     def _packed(self, states: Sequence[Tensor]) -> list[Any]:
         """The parts of the state in the form of the cell's ``state_size``."""
         sizes = self.cell.state_size
@@ -227,12 +281,12 @@ class RNN(Layer):
                 raise fail(GraphcValueError, "E211", message, None, x, tensor)
         return tensors
 
-    def _keep(self, anchors: Sequence[Tensor], states: Sequence[Tensor]) -> None:
-        """Let every entry point that computes the first step write the last state back."""
+    def _keep(self, x: Tensor, anchors: Sequence[Node], states: Sequence[Tensor]) -> None:
+        """Let every entry point that computes a step write the last state back."""
+        session = session_of(x.builder)
         for anchor in anchors:
-            session = session_of(anchor.builder)
             for variable, state in zip(self._kept, states, strict=True):
-                session.add_companion(anchor.node, variable.node, state.node, always=True)
+                session.add_companion(anchor, variable.node, state.node, always=True)
 
 
 def _form(state: Tensor) -> str:

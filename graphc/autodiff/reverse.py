@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.autodiff.pieces import Piece, assemble
 from graphc.autodiff.recorded import reverse_rule
 from graphc.clock import timed
 from graphc.errors import GraphcTypeError, GraphcValueError
@@ -20,6 +19,7 @@ from graphc.ir.node import Node, Note
 from graphc.ir.notes import NoteContext
 from graphc.ir.traverse import creation_order
 from graphc.ir.types import TensorType, TupleType
+from graphc.ops.pieces import Piece, assemble
 
 
 def zeros(b: Builder, type_: TensorType) -> Node:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from graphc.errors import GraphcTypeError, GraphcValueError, nearest
 from graphc.ir.attrs import AttrValue
 from graphc.ir.builder import Builder
-from graphc.ir.dim import Poly, substitute
+from graphc.ir.dim import Dim, Poly, substitute
 from graphc.ir.graph import Graph, Module
 from graphc.ir.node import Node
 from graphc.ir.types import TensorType
@@ -50,7 +50,7 @@ def bind_dimensions(module: Module, dims: Mapping[str, int]) -> Module:
     return Module(module.name, entries, module.declared)
 
 
-def bind_graph(graph: Graph, dims: Mapping[str, int]) -> Graph:
+def bind_graph(graph: Graph, dims: Mapping[str, Dim]) -> Graph:
     """One graph, rebuilt with its dimensions replaced: every op infers its shape anew."""
     b = Builder()
     table: dict[Node, Node] = {}
@@ -67,7 +67,7 @@ def bind_graph(graph: Graph, dims: Mapping[str, int]) -> Graph:
     )
 
 
-def _bound(value: AttrValue, dims: Mapping[str, int]) -> AttrValue:
+def _bound(value: AttrValue, dims: Mapping[str, Dim]) -> AttrValue:
     match value:
         case Poly():
             return substitute(value, dims)

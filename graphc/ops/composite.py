@@ -20,6 +20,7 @@ from graphc.ir.node import Node
 from graphc.ir.op import Array, DecomposeRule, InferRule, OpDef, OpKind, get_op
 from graphc.ir.rewrite import inline
 from graphc.ir.types import DTYPES, NUMERIC, DType, TensorType, TupleType, tensor_type
+from graphc.ops.pieces import Piece, assemble
 from graphc.ops.rules import zeros
 
 # -- walks -------------------------------------------------------------------------------------------------------------
@@ -50,8 +51,17 @@ def backpropagate(
     """
     active = _active(order, wrt)
     stops = set(wrt)
-    collected: dict[Node, Node] = {node: seed for node, seed in seeds.items() if node in active}
+    collected: dict[Node, Node] = {}
     parts: dict[Node, dict[int, Node]] = {}
+    pieces: dict[Node, list[Piece]] = {}
+
+    def add(node: Node, cotangent: Node) -> None:
+        before = collected.get(node)
+        collected[node] = cotangent if before is None else b.op("add", before, cotangent)
+
+    for node, seed in seeds.items():
+        if node in active:
+            add(node, seed)
     for node in reversed(order):
         if node in stops or node not in active:
             continue
@@ -59,20 +69,25 @@ def backpropagate(
             given = parts.pop(node, {})
             cotangents: list[Node | None] = [given.get(index) for index in range(len(node.type.elements))]
         else:
+            for assembled in assemble(b, pieces.pop(node, ()), node.tensor):
+                add(node, assembled)
             cotangents = [collected.pop(node, None)]
         if all(cotangent is None for cotangent in cotangents):
             continue
-        if node.op.name == "result":
-            (cotangent,) = cotangents
-            assert cotangent is not None
-            parts.setdefault(node.inputs[0], {})[node.attrs["index"]] = cotangent
-            continue
-        if node.op.vjp is None:
-            continue
-        for operand, cotangent in zip(node.inputs, node.op.vjp(b, node, cotangents), strict=True):
-            if cotangent is not None and operand in active:
-                before = collected.get(operand)
-                collected[operand] = cotangent if before is None else b.op("add", before, cotangent)
+        first = cotangents[0]
+        if first is not None and node.op.name == "result":
+            parts.setdefault(node.inputs[0], {})[node.attrs["index"]] = first
+        elif first is not None and node.op.name in ("index", "slice"):
+            # Held back until all pieces of the input are known: gates side by side come back as one ``concat``.
+            pieces.setdefault(node.inputs[0], []).append((node, first))
+        elif node.op.vjp is not None:
+            for operand, cotangent in zip(node.inputs, node.op.vjp(b, node, cotangents), strict=True):
+                if cotangent is not None and operand in active:
+                    add(operand, cotangent)
+    for node, held in pieces.items():
+        if node in stops:
+            for assembled in assemble(b, held, node.tensor):
+                add(node, assembled)
     return {node: collected[node] for node in wrt if node in collected}
 
 

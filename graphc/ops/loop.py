@@ -1,7 +1,8 @@
 """Region ops: ``loop`` with ``result``, and ``fused``.
 
-A loop's derivative is a loop.  Reverse mode runs the loop once more, stacking the carries that enter each
-step, and then a loop over the reversed slices, whose body recomputes one step and pulls cotangents back through it.
+A loop's derivative is a loop.  Reverse mode runs the loop once more, stacking what the derivative reads of each step
+(the pass ``merge`` makes one loop of the two), and then a loop over the reversed slices, whose body pulls cotangents
+back through one step.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.rewrite import inline
+from graphc.ir.traverse import post_order
 from graphc.ir.types import TensorType, int64, tensor_type
 from graphc.ops.composite import jvp_region, value_or_zeros, vjp_region
 from graphc.ops.loop_parts import LoopParts, Slice, make_loop
@@ -29,13 +30,18 @@ def loop_vjp(b: Builder, node: Node, cotangents: Sequence[Node | None]) -> list[
 class _Backward:
     """The backward loop of one loop.
 
+    What the backward steps read of the forward steps is stacked by a second forward loop, which does all that the first
+    one does: the pass ``merge`` makes one of the two.
+
     Attributes:
         live: the carries whose cotangent may differ from zero at some step; the others are left out.
         step: the reverse derivative of the body: its inputs, then the cotangents of ``live`` and of
             ``stacked`` → ``reached``.
         stacked: the stacked results that have a cotangent.
         reached: the inputs of the body that get a cotangent.
-        used: the inputs of the body that the derivative reads.
+        saved: nodes of ``step`` that the forward loop stacks, and the backward steps read.
+        again: the other nodes of ``step`` that the backward steps compute, in order.
+        used: the inputs of the body that those read, but for carries, which are among ``saved``.
     """
 
     def __init__(self, loop: LoopParts, cotangents: Sequence[Node | None]) -> None:
@@ -51,8 +57,10 @@ class _Backward:
                 break
             live = grown
         self.live, self.step, self.reached = live, step, reached
-        read = {operand for inner in step.nodes for operand in inner.inputs} | set(step.output_nodes)
-        self.used = [position for position in range(len(loop.body.inputs)) if step.inputs[position] in read]
+        self.saved, self.again = _split(step, loop)
+        read = {operand for inner in self.again for operand in inner.inputs} | set(step.output_nodes)
+        given = enumerate(step.inputs[: len(loop.body.inputs)])
+        self.used = [position for position, node in given if node in read and not 1 <= position <= count]
 
     def build(self, b: Builder) -> list[Node | None]:
         """The backward loop's results as cotangents of the operands."""
@@ -78,9 +86,8 @@ class _Backward:
         return [table.get(1 + position) for position in range(len(operands))]
 
     def _sequences(self, b: Builder, first_sequence: int) -> tuple[list[Node], list[Slice]]:
-        """What the backward steps read, last step first, in the order of ``used`` and then of ``stacked``."""
+        """What the backward steps read, last step first, in the order of ``used``, ``saved`` and ``stacked``."""
         loop = self.loop
-        entering = dict(zip(self._entering(), self._stack_entering(b), strict=True))
         sequences: list[Node] = []
         slices: list[Slice] = []
         backwards: Slice = (0, loop.trips - 1, -1)
@@ -88,47 +95,53 @@ class _Backward:
             if position == 0:
                 sequences.append(b.op("iota", shape=(loop.trips,), axis=0, dtype=int64))
                 slices.append(backwards)
-            elif position - 1 in entering:
-                sequences.append(entering[position - 1])
-                slices.append(backwards)
             elif position >= first_sequence:
                 axis, start, step = loop.slices[position - first_sequence]
                 sequences.append(loop.sequences[position - first_sequence])
                 slices.append((axis, start + step * (loop.trips - 1), -step))
-        for position in self.stacked:
-            cotangent = self.cotangents[position]
-            assert cotangent is not None
-            sequences.append(cotangent)
+        cotangents = [cotangent for position in self.stacked if (cotangent := self.cotangents[position]) is not None]
+        for rows in (*self._stack_saved(b), *cotangents):
+            sequences.append(rows)
             slices.append(backwards)
         return sequences, slices
 
-    def _entering(self) -> list[int]:
-        """The carries whose value at the start of each step is needed."""
-        return [position - 1 for position in self.used if 1 <= position <= len(self.loop.carries)]
-
-    def _stack_entering(self, b: Builder) -> list[Node]:
-        loop, needed = self.loop, self._entering()
-        if not needed:
+    def _stack_saved(self, b: Builder) -> list[Node]:
+        """``saved`` at all steps: by the forward loop, which stacks them besides what it does."""
+        loop = self.loop
+        if not self.saved:
             return []
         count = len(loop.carries)
-        kept = [*loop.body.output_nodes[:count], *(loop.body.inputs[1 + position] for position in needed)]
-        outputs = [(f"y{position}", value) for position, value in enumerate(kept)]
-        body = Graph.make(loop.body.name, loop.body.inputs, outputs, order=loop.body.nodes, notes=loop.body.notes)
+        inner = Builder()
+        inputs = [inner.input(str(node.attrs["name"]), node.tensor) for node in loop.body.inputs]
+        values = inline(inner, loop.body, inputs)[:count]
+        table: dict[Node, Node] = dict(zip(self.step.inputs, inputs, strict=False))
+        for node in post_order(self.saved):
+            if node not in table:
+                table[node] = inner.make(node.op, [table[operand] for operand in node.inputs], node.attrs)
+                inner.set_note(table[node], self.step.note(node))
+        values += [table[node] for node in self.saved]
+        outputs = [(f"y{position}", value) for position, value in enumerate(values)]
+        body = Graph.make(loop.body.name, inputs, outputs, builder=inner)
         return make_loop(b, loop.trips, body, loop.carries, loop.invariants, loop.sequences, loop.slices)[count:]
 
     def _body(self, summed: list[int], placed: list[int], first_invariant: int, first_sequence: int) -> Graph:
         b = Builder()
-        body = self.loop.body
+        body, step = self.loop.body, self.step
         step_number = b.input("t", tensor_type(int64))
         carried = [b.input(f"dc{position}", body.inputs[1 + position].tensor) for position in self.live]
         sums = [b.input(f"sum{position}", body.inputs[position].tensor) for position in summed]
-        # Inputs that the derivative does not read stay out of the loop; zeros stand for them and are dropped as dead.
         values = {position: b.input(f"x{position}", body.inputs[position].tensor) for position in self.used}
         invariants = [values[position] for position in self.used if first_invariant <= position < first_sequence]
         elements = [values[position] for position in self.used if not first_invariant <= position < first_sequence]
+        kept = [b.input(f"r{place}", node.tensor) for place, node in enumerate(self.saved)]
         rows = [b.input(f"g{position}", body.output_nodes[position].tensor) for position in self.stacked]
-        arguments = [values.get(position) or zeros(b, node.tensor) for position, node in enumerate(body.inputs)]
-        found = dict(zip(self.reached, inline(b, self.step, [*arguments, *carried, *rows]), strict=True))
+        table: dict[Node, Node] = {step.inputs[position]: value for position, value in values.items()}
+        table.update(zip(self.saved, kept, strict=True))
+        table.update(zip(step.inputs[len(body.inputs) :], [*carried, *rows], strict=True))
+        for node in self.again:
+            table[node] = b.make(node.op, [table[operand] for operand in node.inputs], node.attrs)
+            b.set_note(table[node], step.note(node))
+        found = dict(zip(self.reached, (table[node] for node in step.output_nodes), strict=True))
         outputs = [
             value_or_zeros(b, found.get(1 + position), body.inputs[1 + position].tensor) for position in self.live
         ]
@@ -136,8 +149,9 @@ class _Backward:
         outputs += [found[position] for position in placed]
         return Graph.make(
             f"{body.name}_backward",
-            [step_number, *carried, *sums, *invariants, *elements, *rows],
+            [step_number, *carried, *sums, *invariants, *elements, *kept, *rows],
             [(f"y{position}", value) for position, value in enumerate(outputs)],
+            builder=b,
         )
 
     def _place(self, b: Builder, rows: Node, type_: TensorType, place: Slice) -> Node:
@@ -155,6 +169,75 @@ class _Backward:
         stops = tuple(last + 1 if other == axis else dim for other, dim in enumerate(type_.shape))
         steps = tuple(abs(step) if other == axis else 1 for other in range(type_.rank))
         return scatter_slice(b, ordered, type_, starts, stops, steps)
+
+
+_MOVED = frozenset({"broadcast_to", "reshape", "transpose"})
+"""Ops that a backward step does again: what they move is stacked once, as it is."""
+
+_CHEAP = _MOVED | {
+    "abs",
+    "add",
+    "cast",
+    "equal",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "multiply",
+    "negative",
+    "not_equal",
+    "select",
+    "sign",
+    "square",
+    "subtract",
+}
+"""Ops that a backward step does again where no forward step does them."""
+
+
+def _split(step: Graph, loop: LoopParts) -> tuple[list[Node], list[Node]]:
+    """Which forward values the backward steps read from stacks, and all that they compute.
+
+    A value is computed again where that is for nothing: where it only moves elements, or depends on
+    what is the same at every step (which later leaves the loop), or is cheap and the forward step has no use for it, as
+    the 1 - y of a sigmoid's derivative.
+
+    Args:
+        step: the reverse derivative of the loop's body: the body's inputs, then cotangents.
+        loop: the loop.
+    """
+    given = step.inputs[: len(loop.body.inputs)]
+    cotangents = step.inputs[len(given) :]
+    first_invariant = 1 + len(loop.carries)
+    entering = given[1:first_invariant]
+    own = Builder()
+    for node in step.nodes:
+        own.remember(node)
+    # (The nodes of the body within the derivative: the builder finds them, as long as they are held.)
+    forward = set(post_order(inline(own, loop.body, given)))
+    backward: set[Node] = set(cotangents)
+    fixed: set[Node] = set(given[first_invariant : first_invariant + len(loop.invariants)])
+    for node in step.nodes:
+        if not backward.isdisjoint(node.inputs):
+            backward.add(node)
+        elif node.op.name != "input" and fixed.issuperset(node.inputs):
+            fixed.add(node)
+    saved: dict[Node, None] = {}
+    again: set[Node] = set()
+    pending = list(reversed(step.output_nodes))
+    while pending:
+        node = pending.pop()
+        if node in again or node.op.name == "input":
+            if node in entering:
+                saved[node] = None
+        elif node in backward or node in fixed or node.op.name in (_MOVED if node in forward else _CHEAP):
+            again.add(node)
+            pending.extend(reversed(node.inputs))
+        else:
+            saved[node] = None
+    return list(saved), [node for node in step.nodes if node in again]
 
 
 # -- forward -----------------------------------------------------------------------------------------------------------

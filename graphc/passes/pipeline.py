@@ -18,12 +18,14 @@ from graphc.passes.fuse import Fuse
 from graphc.passes.hoist import Hoist
 from graphc.passes.merge import Merge
 from graphc.passes.roll import Roll
+from graphc.passes.share import Share
 from graphc.passes.simplify import Simplify
 from graphc.passes.sink import Sink
 from graphc.passes.split import Split
 
 PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Decompose(), "later passes and kernels know only the small vocabulary"),
+    (Share(), "before anything tells two equal loops apart"),
     (Simplify(movement_only=True), "x[t] of a stack becomes the step's own value, which roll needs to see"),
     (Roll(), "as early as can be: from here on a pass sees one step instead of T"),
     (Checkpoint(), "loops are cut into segments before anything is taken out of them"),

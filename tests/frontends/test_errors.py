@@ -82,7 +82,12 @@ _MISTAKES: list[tuple[str, type[Exception], str, Callable[[], Any]]] = [
     ("loop of 10**9", ValueError, "E228", lambda: list(x((10**9,)))),
     ("LSTM of 0 steps", ValueError, "E228", lambda: nn.LSTM(4)(x((2, 0, 3)))),
     ("LSTM of 10**9 steps", ValueError, "E228", lambda: nn.LSTM(4)(x((2, 10**9, 3)))),
-    ("LSTM of symbolic steps", TypeError, "E228", lambda: nn.LSTM(4)(x((2, "time", 3)))),
+    (
+        "statistics in symbolic steps",
+        TypeError,
+        "E228",
+        lambda: nn.RNN(nn.GRUCell(4, activation=nn.BatchNormalization()))(x((2, "time", 3))),
+    ),
     ("layer on an array", TypeError, "E213", lambda: nn.Dense(3)(np.ones((2, 3)))),
     ("layer on a vector", ValueError, "E211", lambda: nn.Dense(3)(x((3,)))),
     ("symbolic features", ValueError, "E214", lambda: nn.Dense(3)(x((3, "features")))),

@@ -14,7 +14,8 @@ from graphc import driver
 from graphc.errors import GraphcValueError
 from graphc.frontends.nn.training.data import Array, converted
 from graphc.ir.dim import Dim, Poly, substitute
-from graphc.ir.graph import Graph, Module
+from graphc.ir.graph import Module
+from graphc.ir.node import Node
 
 _KEPT = 64
 """Compiled entry points that are kept; data of ever new sizes would fill the memory otherwise."""
@@ -65,11 +66,16 @@ class Engine:
         for node in graph.inputs:
             name = node.attrs["name"]
             given.append(converted(arrays[name], np.dtype(node.dtype.storage), f"{entry}: {name}"))
-        dims = _solve(graph, given)
+        dims = _solve(entry, graph.inputs, given)
         with self._lock:
             compiled = self.compiled((entry,), dims)
             made = getattr(compiled, entry)(*given)
         return made if isinstance(made, dict) else {graph.outputs[0][0]: made}
+
+    def sizes(self, entry: str, arrays: Mapping[str, Array]) -> dict[str, int]:
+        """The sizes of the symbolic dimensions, from as many of an entry point's inputs as there are."""
+        given = [node for node in self.module.entry(entry).inputs if node.attrs["name"] in arrays]
+        return _solve(entry, given, [arrays[node.attrs["name"]] for node in given])
 
     def compiled(self, entries: Sequence[str], dims: Mapping[str, int]) -> driver.CompiledModel:
         """Some entry points for the given sizes, compiled on first use."""
@@ -120,25 +126,25 @@ def _checked(name: str, value: Array, type_: Any) -> Array:
     return np.array(value, order="C", copy=True)
 
 
-def _solve(graph: Graph, arrays: Sequence[Array]) -> dict[str, int]:
-    """The sizes of the symbolic dimensions in the inputs of ``graph``.
+def _solve(entry: str, inputs: Sequence[Node], arrays: Sequence[Array]) -> dict[str, int]:
+    """The sizes of the symbolic dimensions in the inputs of an entry point.
 
     Raises:
         GraphcValueError: shapes that do not fit the inputs, or one another (E449).
     """
     dims: dict[str, int] = {}
-    for node, array in zip(graph.inputs, arrays, strict=True):
+    for node, array in zip(inputs, arrays, strict=True):
         if array.ndim != node.rank:
-            raise _misfit(graph, node.attrs["name"], node.shape, array)
+            raise _misfit(entry, node.attrs["name"], node.shape, array)
         for dim, size in zip(node.shape, array.shape, strict=True):
             if isinstance(dim, Poly) and str(dim).isidentifier():
                 dims.setdefault(str(dim), size)
-    for node, array in zip(graph.inputs, arrays, strict=True):
+    for node, array in zip(inputs, arrays, strict=True):
         if tuple(substitute(dim, dims) for dim in node.shape) != array.shape:
-            raise _misfit(graph, node.attrs["name"], node.shape, array)
+            raise _misfit(entry, node.attrs["name"], node.shape, array)
     return dims
 
 
-def _misfit(graph: Graph, name: str, shape: Sequence[Dim], array: Array) -> GraphcValueError:
+def _misfit(entry: str, name: str, shape: Sequence[Dim], array: Array) -> GraphcValueError:
     wanted = ", ".join(map(str, shape))
-    return GraphcValueError("E449", f"{graph.name}: {name} must have shape ({wanted}), got {array.shape}")
+    return GraphcValueError("E449", f"{entry}: {name} must have shape ({wanted}), got {array.shape}")

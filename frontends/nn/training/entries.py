@@ -120,12 +120,28 @@ def likely_targets(outputs: Mapping[str, Tensor], request: Request) -> Batch:
         if integers:
             axis = 0 if isinstance(wanted.loss, TorchLoss) else -1
             sizes.pop(axis)
-        if not all(isinstance(size, int) for size in sizes):
-            message = f"the targets of predictions of shape {prediction.shape} are known from data only"
-            raise GraphcValueError("E214", message, hint="fit first, or give every input a shape")
+        # (A size that only data say, such as a number of steps, is taken from the prediction again.)
         kind = np.dtype(np.int64 if integers else prediction.dtype.storage)
-        made.append(np.zeros((1, *sizes), kind))
+        made.append(np.zeros((1, *(size if isinstance(size, int) else 1 for size in sizes)), kind))
     return Batch((), tuple(made))
+
+
+def _open_sizes(loss: Objective | None, prediction: Tensor) -> list[Dim | None]:
+    """For each axis of a sample's target the size of the prediction there, where that is a symbol: a number of steps is
+    not that of the first batch.
+    """
+    sizes = list(prediction.shape[1:])
+    if loss is not None and isinstance(loss, TorchLoss) and takes_classes(loss) and sizes:
+        sizes.pop(0)
+    return [None if isinstance(size, int) else size for size in sizes]
+
+
+def _sizes(given: Array, open_sizes: Sequence[Dim | None]) -> list[Dim]:
+    """The sizes of one sample of ``given``, those that are open left to the data."""
+    sizes: list[Dim] = list(given.shape[1:])
+    for axis, size in enumerate(open_sizes[: len(sizes)]):
+        sizes[axis] = sizes[axis] if size is None else size
+    return sizes
 
 
 def training_entries(outputs: Mapping[str, Tensor], batch: Batch, request: Request) -> dict[str, Any]:
@@ -139,10 +155,11 @@ def training_entries(outputs: Mapping[str, Tensor], batch: Batch, request: Reque
         prediction, given = outputs[wanted.label], batch.targets[position]
         samples = prediction.shape[0] if prediction.ndim else BATCH
         dtype = target_dtype(wanted.loss, given.dtype, prediction.dtype)
-        truth = new_input(names[position], (samples, *given.shape[1:]), dtype)
+        open_sizes = _open_sizes(wanted.loss, prediction)
+        truth = new_input(names[position], (samples, *_sizes(given, open_sizes)), dtype)
         weight = None
         if batch.weights:
-            sizes: tuple[Dim | str, ...] = (samples, *batch.weights[position].shape[1:])
+            sizes = (samples, *_sizes(batch.weights[position], open_sizes))
             weight = new_input(weights[position], sizes, prediction.dtype)
         prefix = f"{wanted.label}_" if len(outputs) > 1 else ""
         if wanted.loss is not None:

@@ -30,6 +30,7 @@ from graphc.frontends.nn.training.entries import BATCH, likely_targets, training
 from graphc.frontends.nn.training.fitting import Figures
 from graphc.frontends.nn.training.names import aligned
 from graphc.frontends.nn.training.progress import Progress, describe
+from graphc.ir.dim import substitute
 from graphc.ir.state import State
 
 
@@ -132,6 +133,7 @@ class Network(Compilable):
         """
         engine = self._engine_for(batch, training=True)
         given = self._named(batch)
+        dims = engine.sizes(entry, given)
         for node in engine.module.entry(entry).inputs:
             name = node.attrs["name"]
             if name not in self.array_names.weights:
@@ -139,7 +141,8 @@ class Network(Compilable):
             weight = given.get(name, np.ones(batch.size, np.float32))
             if weight.ndim < node.rank:  # a weight of a sample is one of each of its steps
                 weight = weight.reshape(*weight.shape, *(1,) * (node.rank - weight.ndim))
-                weight = np.broadcast_to(weight, (*weight.shape[:1], *node.shape[1:]))
+                steps = (int(size) for dim in node.shape[1:] if isinstance(size := substitute(dim, dims), int))
+                weight = np.broadcast_to(weight, (*weight.shape[:1], *steps))
             given[name] = weight
         return {name: float(value) for name, value in engine.call(entry, given).items()}
 
