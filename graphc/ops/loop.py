@@ -1,7 +1,7 @@
 """Region ops: ``loop`` with ``result``, and ``fused``.
 
 A loop's derivative is a loop.  Reverse mode runs the loop once more, stacking what the derivative reads of each step
-(the pass ``merge`` makes one loop of the two), and then a loop over the reversed slices, whose body pulls cotangents
+(the pass ``share`` makes one loop of the two), and then a loop over the reversed slices, whose body pulls cotangents
 back through one step.
 """
 

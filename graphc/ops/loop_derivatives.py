@@ -31,7 +31,7 @@ class _Backward:
     """The backward loop of one loop.
 
     What the backward steps read of the forward steps is stacked by a second forward loop, which does all that the first
-    one does: the pass ``merge`` makes one of the two.
+    one does: the pass ``share`` makes one of the two.
 
     Attributes:
         live: the carries whose cotangent may differ from zero at some step; the others are left out.

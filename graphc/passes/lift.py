@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from graphc.ir.builder import Builder
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
 from graphc.ir.types import TensorType
-from graphc.passes.loops import LoopParts, whole_sequence
+from graphc.passes.loops import LoopParts, outside_value, whole_sequence
 
 _LIFTED = frozenset({"transpose", "reshape", "broadcast_to", "slice", "concat", "matmul", "sum", "max", "min"})
 
@@ -39,7 +37,7 @@ class Lifter:
 
     def fixed(self, node: Node) -> Node:
         """An invariant expression, built before the loop."""
-        return _build(self.b, node, self.outside, self.parts.invariants)
+        return outside_value(self.b, node, self.outside, self.parts.invariants)
 
     def lift(self, root: Node) -> Node:
         """The values of ``root`` for all trips, along a new first axis."""
@@ -129,20 +127,3 @@ def _aligned(b: Builder, value: Node, rank: int) -> Node:
     if value.rank == rank:
         return value
     return b.op("reshape", value, shape=(value.shape[0], *(1,) * (rank - value.rank), *value.shape[1:]))
-
-
-def _build(b: Builder, node: Node, table: dict[Node, Node], inputs: Mapping[Node, Node]) -> Node:
-    """Build the expression ``node`` of a body outside of it, its inputs replaced."""
-    stack = [(node, False)]
-    while stack:
-        top, ready = stack.pop()
-        if top in table:
-            continue
-        if top in inputs:
-            table[top] = inputs[top]
-        elif ready:
-            table[top] = b.make(top.op, [table[operand] for operand in top.inputs], top.attrs)
-        else:
-            stack.append((top, True))
-            stack.extend((operand, False) for operand in reversed(top.inputs))
-    return table[node]
