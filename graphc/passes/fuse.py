@@ -137,16 +137,21 @@ class _Grouper:
         return groups
 
     def _sink(self) -> None:
-        """Move pointwise groups whose values go to one later group of their shape into that group.
+        """Move groups whose values go to one later group of their shape into that group.
 
         A product that waits for a matrix product, say, becomes part of that product's epilogue instead of a kernel of
-        its own.  Everything such a group reads is there before it, so it is there before the later group too.
+        its own, and a count by which something later is divided is taken where that is divided.  Everything such a
+        group reads is there before it, so it is there before the later group too.
         """
         distinct = {id(group): group for group in self.groups.values()}
         for group in sorted(distinct.values(), key=lambda group: -group.level):
-            target = None if group.anchored else self._only_reader(group)
+            is_product = any(member.op.kind is OpKind.CONTRACTION for member in group.members)
+            target = None if is_product else self._only_reader(group)
             if target is None or target.shape != group.shape or len(target.members) + len(group.members) > self.cap:
                 continue
+            if group.anchored and target.anchored:
+                continue
+            target.anchored |= group.anchored
             target.members.extend(group.members)
             target.members.sort(key=self.position.__getitem__)
             self.groups.update(dict.fromkeys(group.members, target))
@@ -203,12 +208,31 @@ class _Grouper:
         group = self.groups.get(node.inputs[0])
         if group is None or group.anchored or group.shape != node.inputs[0].shape or len(group.members) >= self.cap:
             return None
-        inside = {*group.members, node}
-        closed = all(
-            member not in self.roots and all(reader in inside for reader in self.readers[member])
+        own: set[Node] = {node}
+        for member in reversed(group.members):
+            if member not in self.roots and all(reader in own for reader in self.readers[member]):
+                own.add(member)
+        own.remove(node)
+        if len(own) == len(group.members):
+            return group
+        return self._split(group, own) if node.inputs[0] in own and self._are_kept(group, own) else None
+
+    def _are_kept(self, group: _Group, own: set[Node]) -> bool:
+        """Is all that the members ``own`` read of the rest of their group stored anyway, for readers elsewhere?"""
+        read = {operand for member in own for operand in member.inputs} - own
+        return all(
+            member in self.roots or any(self.groups.get(reader) is not group for reader in self.readers[member])
             for member in group.members
+            if member in read
         )
-        return group if closed else None
+
+    def _split(self, group: _Group, own: set[Node]) -> _Group:
+        """The members ``own``, which only a reduction reads, as a group of their own above the rest."""
+        made = _Group(group.level + 1, group.shape, [member for member in group.members if member in own])
+        group.members = [member for member in group.members if member not in own]
+        self.groups.update(dict.fromkeys(own, made))
+        self.level.update(dict.fromkeys(own, made.level))
+        return made
 
 
 class _Emitter:

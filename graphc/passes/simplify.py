@@ -160,10 +160,15 @@ def _logical_not(_b: Builder, _node: Node, inputs: Sequence[Node]) -> Node | Non
 
 
 def _select(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
-    # select(true, x, y) = x;  select(false, x, y) = y;  select(c, x, x) = x.
+    # select(true, x, y) = x;  select(false, x, y) = y;  select(c, x, x) = x;
+    # select(c, reshape(x), scalar) = reshape(select(reshape(c), x, scalar)): beside what x is computed from.
     condition, x, y = inputs
     if x is y and x.type is node.type:
         return x
+    inner = x.inputs[0] if x.op.name == "reshape" and x.shape == node.shape else None
+    if inner is not None and inner.op.kind is OpKind.POINTWISE and y.rank == 0 and condition.shape == node.shape:
+        flat = b.op("reshape", condition, shape=inner.shape)
+        return b.op("reshape", b.op("select", flat, inner, y), shape=node.shape)
     value = _value(condition)
     if value is None:
         return None

@@ -77,6 +77,40 @@ def test_a_prologue_that_others_read_stays_outside() -> None:
     assert fused(Fuse().run(graph)) == [["tanh", "square"]]
 
 
+def test_a_reduction_computes_what_only_it_reads() -> None:
+    """The mask is stored for its other reader; its cast to numbers, which would be four times as large, is not."""
+    b = Builder()
+    x, y = b.input("x", tensor_type(float32, (4, 5))), b.input("y", tensor_type(float32, (4, 5)))
+    mask = b.op("greater", b.op("tanh", x), y)
+    count = b.op("sum", b.op("cast", mask, dtype=float32), axes=(1,), keepdims=False)
+    graph = Graph.make("f", [x, y], [("count", count), ("mask", mask)], builder=b)
+    assert sorted(fused(Fuse().run(graph))) == [["cast", "sum"], ["tanh", "greater"]]
+    assert_equal_meaning(graph, Fuse().run(graph))
+
+
+def test_a_reduction_does_not_have_its_operands_stored() -> None:
+    """The tanh is read inside the group only: to split the group there would store it."""
+    b = Builder()
+    x = b.input("x", tensor_type(float32, (4, 5)))
+    t = b.op("tanh", x)
+    other, squared = b.op("exp", t), b.op("square", t)
+    total = b.op("sum", squared, axes=(1,), keepdims=False)
+    graph = Graph.make("f", [x], [("total", total), ("other", other)], builder=b)
+    (group,) = fused(Fuse().run(graph))
+    assert sorted(group) == ["exp", "square", "tanh"]
+    assert_equal_meaning(graph, Fuse().run(graph))
+
+
+def test_a_count_is_taken_where_it_divides() -> None:
+    b = Builder()
+    x, y = b.input("x", tensor_type(float32, (4, 5))), b.input("y", tensor_type(float32, (4,)))
+    count = b.op("sum", b.op("square", x), axes=(1,), keepdims=False)
+    later = b.op("cumsum", b.op("cumsum", y, axis=0, reverse=False), axis=0, reverse=False)
+    graph = Graph.make("f", [x, y], [("z", b.op("divide", later, count))], builder=b)
+    assert ["square", "sum", "divide"] in fused(Fuse().run(graph))
+    assert_equal_meaning(graph, Fuse().run(graph))
+
+
 def test_matmul_takes_its_epilogue() -> None:
     m = Maker()
     x, w, bias = m.input("x", 3, 4), m.parameter("w", 4, 5), m.parameter("b", 5)

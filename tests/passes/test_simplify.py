@@ -46,6 +46,15 @@ EXACT: dict[str, tuple[Build, list[str]]] = {
     "x¹ = x": (lambda b, x: b.op("pow", x, b.constant(1.0, x.dtype)), []),
     "−(−x) = x": (lambda b, x: b.op("negative", b.op("negative", x)), []),
     "flip of flip": (lambda b, x: b.op("flip", b.op("flip", x, axes=(0,)), axes=(0,)), []),
+    "select of reshape": (
+        lambda b, x: b.op(
+            "select",
+            b.op("greater", b.op("reshape", x, shape=(2, 4)), b.constant(0.0, x.dtype)),
+            b.op("reshape", b.op("abs", x), shape=(2, 4)),
+            b.constant(0.0, x.dtype),
+        ),
+        ["reshape", "greater", "abs", "reshape", "select", "reshape"],
+    ),
     "reshape of reshape": (lambda b, x: b.op("reshape", b.op("reshape", x, shape=(2, 4)), shape=(8,)), []),
     "slice of everything": (lambda b, x: b.op("slice", x, starts=(0,), stops=(8,), steps=(1,)), []),
     "slice of slice": (
