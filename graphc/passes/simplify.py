@@ -2,7 +2,7 @@
 
 Every rule is exact, bit for bit, signed zeros included and NaNs up to their sign; that is why ``x + 0`` stays for
 floats (−0 + 0 is +0) while ``x − 0`` and ``x · 1`` go.
-A rule never makes a graph larger.
+A rule never makes a graph larger, but for views.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Simplify(Pass):
                 break
             result = found
         if result is None and not self.movement_only and node.op.kind is OpKind.POINTWISE:
-            return _drop_broadcasts(b, node, inputs)
+            return _drop_broadcasts(b, node, inputs) or _below_reshape(b, node, inputs)
         return result if result is not None or subject is node else subject
 
 
@@ -99,6 +99,19 @@ def _drop_broadcasts(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | N
         if node.op.infer(node.attrs, [part.type for part in trial]) is node.type:
             slim = trial
     return None if slim == list(inputs) else b.make(node.op, slim, node.attrs)
+
+
+def _below_reshape(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    """f(reshape(x), y) = reshape(f(x, y)) where y lies along the last axis: so a bias stays beside its product."""
+    shaped = {o for o in inputs if o.op.name == "reshape" and o.inputs[0].op.kind is OpKind.CONTRACTION}
+    if len(shaped) != 1 or any(operand.rank > 1 for operand in inputs if operand not in shaped):
+        return None
+    (reshape,) = shaped
+    (x,) = reshape.inputs
+    if reshape.shape != node.shape or not x.rank or not node.rank or x.shape[-1] != node.shape[-1]:
+        return None
+    made = b.make(node.op, [x if operand is reshape else operand for operand in inputs], node.attrs)
+    return b.make(reshape.op, [made], reshape.attrs)
 
 
 def _add(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:

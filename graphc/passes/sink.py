@@ -69,13 +69,16 @@ class _Sinker:
         following = {carry.following for carry in parts.carries}
         self.inputs = set(region.inputs)
         self.fixed = set(parts.invariants)
-        self.views = {part.inner for part in parts.sequences}
+        self.sequences = {part.inner for part in parts.sequences}
+        stacked = {part.value for part in parts.stacks if part.result in parts.used} - self.inputs
+        # Other views of what is there for all trips, or will be.
+        self.views: set[Node] = set()
         for node in region.nodes:
             if node.op.name == "constant" or (node.inputs and all(operand in self.fixed for operand in node.inputs)):
                 self.fixed.add(node)
             elif (
                 node.op.kind is OpKind.MOVEMENT
-                and all(operand in self.views for operand in node.inputs)
+                and all(o in self.views or o in self.sequences or o in stacked for o in node.inputs)
                 and can_lift(parts, node, byte_limit)
             ):
                 self.views.add(node)
@@ -103,14 +106,13 @@ class _Sinker:
 
     def _is_kept(self, operand: Node, parts: LoopParts, byte_limit: int) -> bool:
         """Can the operand be had for all trips: is it lifted itself, outside already, or a value that is stacked?"""
-        if operand in self.heavy or operand in self.fixed or operand in self.views:
+        if any(operand in known for known in (self.heavy, self.fixed, self.sequences, self.views)):
             return True
         return operand not in self.inputs and operand.tensor.nbytes * parts.trips <= byte_limit
 
     def can_leave(self, part: StackPart) -> bool:
-        """Is a stacked value a product that nobody needs earlier, or a view of a sequence?"""
-        value = part.value
-        return value in self.heavy or (value in self.views and value not in self.inputs)
+        """Is a stacked value a product that nobody needs earlier, or a view of what is there for all trips?"""
+        return part.value in self.heavy or part.value in self.views
 
     def border(self, root: Node) -> list[Node]:
         """The values of the loop that ``root`` is computed from."""
@@ -119,10 +121,10 @@ class _Sinker:
         while pending:
             node = pending.pop()
             for operand in reversed(node.inputs):
-                if operand in seen or operand in self.fixed or operand in self.views:
+                if operand in seen or operand in self.fixed or operand in self.sequences:
                     continue
                 seen.add(operand)
-                if operand in self.heavy:
+                if operand in self.heavy or operand in self.views:
                     pending.append(operand)
                 else:
                     found[operand] = None

@@ -151,6 +151,24 @@ def test_fold_keeps_special_values_bit_for_bit(value: float) -> None:
     assert constant.attrs["value"].array.tobytes() == np.abs(np.float32(value)).tobytes()
 
 
+def test_a_bias_stays_beside_its_product() -> None:
+    """Exact; what lies along another axis stays where it is."""
+    b = Builder()
+    x, w = b.input("x", tensor_type(float32, (6, 4))), b.input("w", tensor_type(float32, (4, 5)))
+    bias, other = b.input("b", tensor_type(float32, (5,))), b.input("c", tensor_type(float32, (3, 1)))
+    steps = b.op("reshape", b.op("matmul", x, w), shape=(2, 3, 5))
+    outputs = [("y", b.op("tanh", b.op("add", bias, steps))), ("z", b.op("add", steps, other))]
+    graph = Graph.make("f", [x, w, bias, other], outputs, builder=b)
+    result = Simplify().run(graph)
+    verify(result)
+    shapes = {(node.op.name, node.shape) for node in result.nodes}
+    assert {("add", (6, 5)), ("add", (2, 3, 5)), ("tanh", (2, 3, 5))} <= shapes
+    rng = np.random.default_rng(0)
+    arguments = [rng.standard_normal(node.shape).astype(np.float32) for node in graph.inputs]
+    for name, expected in evaluate(graph, arguments)[0].items():
+        assert same_bits(evaluate(result, arguments)[0][name], expected)
+
+
 def test_the_gradient_of_a_convolution_by_its_patches_has_channels_innermost() -> None:
     """Exact: the same sums in another order of the result; nothing is done where the channels come first."""
     b = Builder()

@@ -107,6 +107,19 @@ def test_a_stacked_view_of_a_sequence_is_a_view_of_the_whole() -> None:
     assert all(node.op.name != "transpose" for node in body.nodes)
 
 
+def test_a_stacked_part_of_what_is_stacked_is_a_part_of_the_whole() -> None:
+    """The gates of a cell, which its gradient reads one by one."""
+    x, u = G.input("x", (STEPS, BATCH, FEATURES)), weight("u", HIDDEN, HIDDEN)
+    h, gates, halves = G.zeros((BATCH, HIDDEN)), [], []
+    for t in range(STEPS):
+        h = G.tanh(x[t, :, :HIDDEN] + h @ u)
+        gates.append(h)
+        halves.append(h[:, 1:3])
+    graph = G.Model(predict=G.concat([G.stack(gates), G.stack(halves)], axis=2)).module.entry("predict")
+    rolled, result = sunk(graph)
+    assert len(loop_of(rolled).attrs["body"].outputs) == len(loop_of(result).attrs["body"].outputs) + 1
+
+
 @pytest.mark.parametrize("train", [False, True])
 def test_both_directions_have_single_products(train: bool) -> None:
     """The backward loops of a bidirectional layer: no product with the inputs' width is left in any loop."""
