@@ -34,6 +34,7 @@ from graphc.kernel.cost import Machine
 from graphc.kernel.lower import lower_module
 from graphc.kernel.program import Program
 from graphc.passes.pipeline import Observer, run_pipeline
+from graphc.sizes import bind_up_to
 
 __all__ = [
     "CompiledModel",
@@ -72,6 +73,7 @@ def compile(
     outputs: Any = None,
     name: str | None = None,
     dims: Mapping[str, int] | None = None,
+    max_dims: Mapping[str, int] | None = None,
     cpu: str = "native",
     fast_math: bool = False,
     disable: Sequence[str] = (),
@@ -90,6 +92,8 @@ def compile(
         outputs: a tensor, or several in a list, tuple or dict; the entry point is called ``call``.
         name: of the model; an identifier.
         dims: values for symbolic dimensions.
+        max_dims: the largest size of a symbolic dimension, such as ``{"time": 200}``: compiled once, entry points then
+            take any size from 1 up to it.
         cpu: ``"native"``, or the level of x86-64 that the code may ask for: ``"x86-64"``, ``"avx2"``, ``"avx512"``.
         fast_math: let the compiler assume no NaN or infinity and re-associate.
         disable: passes to leave out, by name.
@@ -115,7 +119,15 @@ def compile(
         budget = parse_bytes(memory_budget)
         options = Options(backend, cpu, fast_math, left_out, dict(dims or {}), seed, budget)
         with stage("bind"):
-            module = bind_dimensions(to_module(model, inputs=inputs, outputs=outputs, name=name), options.dims)
+            module = to_module(model, inputs=inputs, outputs=outputs, name=name)
+            sized = None
+            if max_dims:
+                if not chosen.takes_sizes:
+                    hint = "compile with backend='llvm', or give it a value: dims="
+                    message = f"the backend {backend} compiles for fixed sizes: max_dims is not for it"
+                    raise UnsupportedOp("E334", message, hint=hint)
+                sized = bind_up_to(module, options.dims, max_dims)
+            module = bind_dimensions(module, options.dims) if sized is None else sized.module
         with _collector_paused():
             build, checks, scheduled = _built(module, options, chosen, observer, recorder)
         with stage("initial values"):
@@ -127,6 +139,7 @@ def compile(
                 seed=seed,
                 states_of=states_of,
                 threads=threads,
+                sized=None if sized is None else (sized.interface, sized.sizes),
             )
     compiled.compilation = recorder.finish()
     return compiled

@@ -17,7 +17,7 @@ _RANKS = (
     ("kernel",),
     ("artifact",),
     ("debug", "render"),
-    ("budget", "cache"),
+    ("budget", "cache", "sizes"),
     ("driver",),
     ("cli",),
     ("__main__",),

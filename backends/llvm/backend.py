@@ -112,4 +112,4 @@ def _profiler() -> Profiler:
     return PROFILER
 
 
-BACKEND = Backend(build, identity=identity, restore=restore, profiler=_profiler)
+BACKEND = Backend(build, identity=identity, restore=restore, profiler=_profiler, takes_sizes=True)

@@ -20,12 +20,14 @@ class Pointer:
         base: number of the base.
         offset: in bytes.
         strides: bytes it moves a trip of each enclosing loop, outermost first.
+        live: bytes for each step that the call has.
         reach: first byte of the base that the call may touch through it, and the one behind the last.
     """
 
     base: int
     offset: int
     strides: tuple[int, ...] = ()
+    live: int = 0
     reach: tuple[int, int] = field(default=(0, 1 << 62), compare=False)
 
 
@@ -66,7 +68,8 @@ def pointer(entry: Entry, bases: Bases, ref: Ref) -> Pointer:
     size = buffer.dtype.itemsize
     start = entry.memory.offsets[ref.buffer] if buffer.kind == "temporary" else 0
     strides = tuple(stride * size for stride in ref.strides)
-    return Pointer(bases.number(buffer), start + ref.offset * size, strides, (start, start + buffer.nbytes))
+    reach = (start, start + buffer.nbytes)
+    return Pointer(bases.number(buffer), start + ref.offset * size, strides, ref.live * size, reach)
 
 
 def walk(steps: Sequence[Step]) -> Iterator[Call | Copy]:
@@ -146,7 +149,9 @@ def _access_ranges(kernel: AnyKernel) -> list[Range]:
 def _overlap(entry: Entry, first: Ref, first_range: Range, second: Ref, second_range: Range) -> bool:
     one, two = entry.buffers[first.buffer], entry.buffers[second.buffer]
     if first.buffer == second.buffer:
-        if first_range is None or second_range is None or _trimmed(first.strides) != _trimmed(second.strides):
+        if first_range is None or second_range is None:
+            return True
+        if (_trimmed(first.strides), first.live) != (_trimmed(second.strides), second.live):
             return True
         a = (first.offset + first_range[0], first.offset + first_range[1])
         b = (second.offset + second_range[0], second.offset + second_range[1])

@@ -94,7 +94,9 @@ def emit_module(
             functions += wrappers
         arena_bytes = max(arena_bytes, plan.arena_bytes)
         team = name in sharing.entries
-        made, tables = emit_entry(plan, bases_of(program, entry), exports[name], len(exports) - 1, team=team)
+        made, tables = emit_entry(
+            plan, bases_of(program, entry), exports[name], len(exports) - 1, team=team, size=program.size
+        )
         functions += made
         extras += tables
     parallel = end = None

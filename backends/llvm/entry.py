@@ -33,14 +33,23 @@ _COPY_UNIT = 64
 
 
 def emit_entry(
-    plan: EntryPlan, bases: Bases, exported: str, number: int, *, team: bool = False
+    plan: EntryPlan,
+    bases: Bases,
+    exported: str,
+    number: int,
+    *,
+    team: bool = False,
+    size: tuple[str, int] | None = None,
 ) -> tuple[list[Function], list[str]]:
     """The functions of an entry point (the exported one last) and the constant tables they read.
 
     Where a ``team`` may run it, there is a function of the same arguments and the member's slot, called
     :func:`body_name`, which the exported one calls with a team of one.
+
+    Where the plan has loops of a ``size`` (name, and largest value) that the call says, the entry point reads it
+    through one more pointer behind those of its inputs, and gives 1 where it is not from 1 to the largest.
     """
-    emitter = _EntryEmitter(bases, number)
+    emitter = _EntryEmitter(bases, number, size[1] if size is not None and any(map(_is_live, plan.actions)) else 0)
     fn = Function(symbol(exported), [(PTR, "")] * 5, result="i32", prefix="", attributes="#1")
     if not team:
         emitter.entry(fn, plan.actions, Value(ALONE, PTR))
@@ -59,8 +68,9 @@ def body_name(number: int) -> str:
 class _EntryEmitter:
     """Emits one entry point; ``functions`` and ``tables`` are what it needs beside itself."""
 
-    def __init__(self, bases: Bases, number: int) -> None:
+    def __init__(self, bases: Bases, number: int, largest: int) -> None:
         self.bases = bases
+        self.largest = largest
         self.number = number
         self.functions: list[Function] = []
         self.tables: list[str] = []
@@ -75,6 +85,8 @@ class _EntryEmitter:
         self.memory: Value | None = None
         self.failed = fn.new_block()
         self.can_fail = False
+        if self.largest:
+            self._read_size(fn)
         self._actions(actions, [])
         fn.ret(Value("0", I32))
         if self.can_fail:
@@ -87,6 +99,20 @@ class _EntryEmitter:
         for table, count in ((inputs, self.bases.inputs), (outputs, self.bases.outputs), (states, self.bases.states)):
             pointers += [fn.load(PTR, fn.element(table, PTR, integer(position)), 8) for position in range(count)]
         return pointers + [Value(f"@c{position}", PTR) for position in range(self.bases.constants)]
+
+    def _read_size(self, fn: Function) -> None:
+        """How many steps the call has; nothing is done where that is none, or more than there is room for."""
+        place = fn.load(PTR, fn.element(fn.arguments[0], PTR, integer(self.bases.inputs)), 8)
+        self.steps = fn.load(I64, place, 8)
+        wrong = fn.compare("icmp uge", fn.binary("sub", self.steps, integer(1)), integer(self.largest))
+        report, go_on = fn.new_block(), fn.new_block()
+        fn.branch(wrong, report, go_on)
+        fn.place(report)
+        for word, value in enumerate((integer(-1), integer(0), self.steps, integer(self.largest))):
+            fn.store(value, fn.element(self.error, I64, integer(word)), 8)
+        fn.jump(self.failed)
+        fn.place(go_on)
+        self.can_fail = True
 
     # -- actions ---------------------------------------------------------------------------------------------------
 
@@ -119,7 +145,7 @@ class _EntryEmitter:
     def _action(self, action: Action, loops: list[Value]) -> None:
         fn = self.fn
         if isinstance(action, Repeat):
-            loop = fn.begin_loop(action.trips)
+            loop = fn.begin_loop(self.steps if action.live else action.trips)
             self._actions(action.body, [*loops, loop.index])
             fn.end_loop(loop)
         elif isinstance(action, Move):
@@ -145,6 +171,8 @@ class _EntryEmitter:
     def _address(self, pointer: Pointer, loops: Sequence[Value]) -> Value:
         fn = self.fn
         offset = integer(pointer.offset)
+        if pointer.live:
+            offset = fn.add(fn.multiply(self.steps, pointer.live), offset)
         for stride, index in zip(pointer.strides, loops, strict=False):
             offset = fn.add(fn.multiply(index, stride), offset)
         return fn.element(self.pointers[pointer.base], Type("i8"), offset)
@@ -278,8 +306,16 @@ class _EntryEmitter:
         return fn.element(base, Type("i8"), fn.binary("and", word, integer((1 << _OFFSET_BITS) - 1)))
 
 
+def _is_live(action: Action) -> bool:
+    """Whether what is done depends on the size of the call."""
+    if isinstance(action, Repeat):
+        return action.live or any(map(_is_live, action.body))
+    pointers = action.pointers if isinstance(action, Invoke) else ()
+    return any(pointer.live for pointer in pointers)
+
+
 def _moves(action: Action) -> bool:
-    """Whether a pointer of the call depends on a loop: such calls stay code."""
+    """Whether a pointer of the call depends on a loop, or on the size of the call: such calls stay code."""
     pointers = (
         action.pointers
         if isinstance(action, Invoke)
@@ -287,7 +323,7 @@ def _moves(action: Action) -> bool:
         if isinstance(action, Move)
         else ()
     )
-    return any(any(pointer.strides) for pointer in pointers)
+    return any(pointer.live or any(pointer.strides) for pointer in pointers)
 
 
 def _record(action: Action) -> tuple[str, tuple[Pointer, ...], int]:

@@ -84,10 +84,11 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """A loop."""
+    """A loop; where ``live``, of as many trips as the call has steps."""
 
     trips: int
     body: tuple[Action, ...]
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class _EntryPlanner:
                 actions += self._before(step, depth, packed)
                 written = written_buffers(self.program, step.body)
                 inside = {key: place for key, place in packed.items() if not _reads(key, written)}
-                actions.append(Repeat(step.trips, tuple(self.region(step.body, depth + 1, inside))))
+                actions.append(Repeat(step.trips, tuple(self.region(step.body, depth + 1, inside)), step.live))
             for key in [key for key in packed if _reads(key, written)]:
                 del packed[key]
         self.top = mark

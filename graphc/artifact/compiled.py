@@ -41,6 +41,7 @@ class CompiledModel(Model):
         seed: int = 0,
         states_of: CompiledModel | None = None,
         threads: int | str | None = None,
+        sized: tuple[Module, Mapping[str, int]] | None = None,
     ) -> None:
         """Make a model with fresh states, or over those of another one.
 
@@ -53,6 +54,7 @@ class CompiledModel(Model):
             seed: of the initial values.
             states_of: a model with the same states, which both then share; calls of the two must not overlap.
             threads: of a call, here and in an artifact; None where nobody has stated a number.
+            sized: where calls say the size of a dimension: the module as the user calls it, and the largest sizes.
 
         Raises:
             GraphcValueError: the states of ``states_of`` are others (E455).
@@ -62,7 +64,8 @@ class CompiledModel(Model):
         self._module = module
         self._schedule = schedule
         self._seed = seed
-        spec = model_spec(module, describe_checks(program) if checks is None else checks)
+        interface, sizes = (module, {}) if sized is None else sized
+        spec = model_spec(interface, describe_checks(program) if checks is None else checks, sizes)
         if states_of is not None and states_of.spec.states != spec.states:
             raise GraphcValueError("E455", f"{spec.name} and {states_of.spec.name} have different states to share")
         memory = None if states_of is None else states_of._memory

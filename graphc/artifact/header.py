@@ -139,6 +139,7 @@ def c_header(spec: Spec, build: NativeBuild, version: str, weights_data_offset: 
         "/* Entry points: inputs, outputs and states are arrays of pointers in the orders stated here; arena has",
         " * ARENA_BYTES bytes, aligned to 64.  Returns 0, or 1 where an index in the data is out of range: error[0..3]",
         " * are then the number of the check, the position, the index and the limit, and no state has changed. */",
+        *_sizes(spec),
         *(line for entry in spec.entries for line in _entry(spec, entry, build)),
         *_parallel(spec, build),
         _helpers(spec),
@@ -191,10 +192,27 @@ def _entry(spec: Spec, entry: EntrySpec, build: NativeBuild) -> list[str]:
         lines.append(f"#define {wanted}_{kind}S {len(tensors)}")
         for index, (tensor, plain) in enumerate(zip(tensors, identifiers(t.name for t in tensors), strict=True)):
             size = tensor.nbytes // tensor.storage.itemsize
+            steps = " of one step" if any(isinstance(extent, str) for extent in tensor.shape) else ""
             lines.append(f"#define {wanted}_{kind}_{plain} {index} /* {_comment(repr(tensor.name))}: {tensor} */")
             element = _C_TYPES[tensor.dtype]
-            lines.append(f"#define {wanted}_SIZE_OF_{kind}_{plain} {size} /* elements of type {element} */")
+            lines.append(f"#define {wanted}_SIZE_OF_{kind}_{plain} {size} /* elements of type {element}{steps} */")
     return [*lines, ""]
+
+
+def _sizes(spec: Spec) -> list[str]:
+    """How a call says the size that it has."""
+    return [
+        line
+        for name, largest in spec.sizes
+        for line in (
+            f"/* An entry point in whose types {_comment(name)} stands takes any from 1 to the largest.  Behind its",
+            " * inputs comes one more pointer, to an int64_t that says how many there are.  Its tensors over",
+            f" * {_comment(name)} have that dimension first, whatever its place in the type, and as many of it as the",
+            " * call says.  Where that is out of range, the entry point does nothing but return 1, with error[0] = -1,",
+            " * error[2] the number and error[3] the largest. */",
+            f"#define {spec.name}_MAX_{name} {largest}",
+        )
+    ]
 
 
 def _parallel(spec: Spec, build: NativeBuild) -> list[str]:

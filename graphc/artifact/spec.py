@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -126,6 +126,7 @@ class Backend:
         identity: options → all that decides its code besides them and the model, or None where it is not to be cached:
             versions, the processor.  It raises what ``build`` would raise of an option.
         restore: a build's ``record`` → the build; ValueError where the bytes are none.
+        takes_sizes: whether its code takes a size that each call says.
         profiler: what times kernels (:class:`graphc.artifact.profile.Profiler`), where there are any.
     """
 
@@ -134,6 +135,7 @@ class Backend:
     identity: Callable[[Options], str] | None = None
     restore: Callable[[bytes, Stage], NativeBuild] | None = None
     profiler: Callable[[], Profiler] | None = None
+    takes_sizes: bool = False
 
 
 Checks = Mapping[str, tuple[str, ...]]
@@ -147,30 +149,32 @@ def describe_checks(program: Program | None) -> Checks:
     return {name: tuple(_described_checks(program, name)) for name in program.entries}
 
 
-def model_spec(module: Module, checks: Checks | None = None) -> Spec:
+def model_spec(module: Module, checks: Checks | None = None, sizes: Mapping[str, int] | None = None) -> Spec:
     """What the runtime needs to know of a model.
 
     Args:
         module: the compiled module; its order of states is the code's.
         checks: of native code, see :func:`describe_checks`.
+        sizes: name → largest size of the dimensions whose size each call says, which are open in ``module``.
 
     Raises:
         GraphcValueError: an entry point's name cannot be a method's (E108), or a shape is symbolic (E340).
     """
     entries = []
+    left = frozenset(sizes or ())
     for name, graph in module.entries.items():
         check_entry_name(name)
         entries.append(
             EntrySpec(
                 name,
-                tuple(_tensor(input_name, type_) for input_name, type_ in module.input_types(name).items()),
-                tuple(_tensor(output_name, node.tensor) for output_name, node in graph.outputs),
+                tuple(_tensor(input_name, type_, left) for input_name, type_ in module.input_types(name).items()),
+                tuple(_tensor(output_name, node.tensor, left) for output_name, node in graph.outputs),
                 _updated(graph),
                 (checks or {}).get(name, ()),
             )
         )
     states = tuple(_tensor(name, state.type) for name, state in module.states.items())
-    return Spec(module.name, tuple(entries), states)
+    return Spec(module.name, tuple(entries), states, tuple((sizes or {}).items()))
 
 
 def check_name(name: str) -> None:
@@ -201,7 +205,9 @@ def check_entry_name(name: str) -> None:
         )
 
 
-def _tensor(name: str, type_: TensorType) -> TensorSpec:
+def _tensor(name: str, type_: TensorType, left: Collection[str] = ()) -> TensorSpec:
+    if any(str(dim) in left for dim in type_.shape):
+        return TensorSpec(name, type_.dtype.name, tuple(str(dim) if str(dim) in left else dim for dim in type_.shape))
     return TensorSpec(name, type_.dtype.name, type_.static_shape)
 
 

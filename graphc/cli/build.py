@@ -27,6 +27,7 @@ def compile_model(arguments: argparse.Namespace, model: Any, name: str, seed: in
         arguments.backend,
         name=name,
         dims=dict(arguments.dims),
+        max_dims=dict(getattr(arguments, "max_dims", ())),
         cpu=arguments.cpu,
         fast_math=arguments.fast_math,
         seed=seed,

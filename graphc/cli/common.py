@@ -162,6 +162,19 @@ def add_settings(parser: Parser) -> None:
     )
 
 
+def add_max_dim(parser: Parser) -> None:
+    """``--max-dim``."""
+    parser.add_argument(
+        "--max-dim",
+        metavar="NAME=N",
+        dest="max_dims",
+        action="append",
+        default=[],
+        type=dimension,
+        help="the largest size of a symbolic dimension, whose size each call then says",
+    )
+
+
 def add_target(parser: Parser) -> None:
     """``--backend``, ``--cpu``, ``--fast-math``, ``--threads`` and ``--memory-budget``."""
     parser.add_argument("--backend", default="llvm", help="llvm (native code, the default) or numpy (readable source)")

@@ -11,6 +11,7 @@ from graphc.cli.common import (
     ExitCode,
     Parser,
     add_common,
+    add_max_dim,
     add_model,
     add_settings,
     add_target,
@@ -31,6 +32,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--name", help="what the artifact is called; by default as the model file")
     add_target(parser)
     add_settings(parser)
+    add_max_dim(parser)
     parser.add_argument("--time", action="store_true", help="print where the time went, stage by stage")
     parser.add_argument("--timeout", metavar="S", type=seconds, help="end a build that takes longer, and leave nothing")
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)

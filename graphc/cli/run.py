@@ -123,7 +123,7 @@ def _shown(array: Array, spec: TensorSpec) -> str:
 
 def _figures(array: Array, spec: TensorSpec) -> dict[str, Any]:
     values = _values(array, spec)
-    figures: dict[str, Any] = {"dtype": spec.dtype, "shape": list(spec.shape)}
+    figures: dict[str, Any] = {"dtype": spec.dtype, "shape": list(array.shape)}
     if values.size:
         figures |= {
             "min": values.min().item(),

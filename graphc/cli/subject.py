@@ -104,7 +104,8 @@ def make_inputs(subject: Subject, model: Model, entry: EntrySpec, seed: int) -> 
         from graphc.cli.comparison import random_inputs
 
         return random_inputs(subject.module.entry(entry.name), random)
-    return inputs_by_trial(getattr(model, entry.name), entry.inputs, random)
+    # (Where each call says a size: the largest.)
+    return inputs_by_trial(getattr(model, entry.name), entry.sized(dict(model.spec.sizes)).inputs, random)
 
 
 def inputs_by_trial(

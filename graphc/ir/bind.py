@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from graphc.errors import GraphcTypeError, GraphcValueError, nearest
 from graphc.ir.attrs import AttrValue
@@ -19,8 +19,8 @@ def symbols_of(module: Module) -> tuple[str, ...]:
     return tuple(sorted({name for shape in shapes for d in shape if isinstance(d, Poly) for name in d.symbols}))
 
 
-def bind_dimensions(module: Module, dims: Mapping[str, int]) -> Module:
-    """The module with its symbolic dimensions replaced by integers.
+def bind_dimensions(module: Module, dims: Mapping[str, int], *, leave: Collection[str] = ()) -> Module:
+    """The module with its symbolic dimensions replaced by integers, but for those to ``leave``.
 
     Raises:
         GraphcValueError: a symbol without a value or a value without a symbol (E340), or a negative one (E214).
@@ -37,7 +37,7 @@ def bind_dimensions(module: Module, dims: Mapping[str, int]) -> Module:
             raise GraphcTypeError("E214", f"the dimension {name!r} must be an integer, got {value!r}")
         if value < 0:
             raise GraphcValueError("E214", f"the dimension {name!r} must not be negative, got {value}")
-    missing = [name for name in symbols if name not in dims]
+    missing = [name for name in symbols if name not in dims and name not in leave]
     if missing:
         raise GraphcValueError(
             "E340",
@@ -55,7 +55,7 @@ def bind_graph(graph: Graph, dims: Mapping[str, Dim]) -> Graph:
     b = Builder()
     table: dict[Node, Node] = {}
     for node in graph.nodes:
-        attrs = {key: _bound(value, dims) for key, value in node.attrs.items()}
+        attrs = {key: bound(value, dims) for key, value in node.attrs.items()}
         table[node] = b.make(node.op, [table[operand] for operand in node.inputs], attrs)
         b.set_note(table[node], graph.note(node))
     return Graph.make(
@@ -67,12 +67,13 @@ def bind_graph(graph: Graph, dims: Mapping[str, Dim]) -> Graph:
     )
 
 
-def _bound(value: AttrValue, dims: Mapping[str, Dim]) -> AttrValue:
+def bound(value: AttrValue, dims: Mapping[str, Dim]) -> AttrValue:
+    """An attribute with its dimensions replaced."""
     match value:
         case Poly():
             return substitute(value, dims)
         case tuple():
-            return tuple(_bound(part, dims) for part in value)
+            return tuple(bound(part, dims) for part in value)
         case Graph():
             return bind_graph(value, dims)
         case TensorType():

@@ -34,7 +34,19 @@ def lower_module(module: Module) -> Program:
     """
     builder = ProgramBuilder()
     entries = {name: lower_entry(builder, module, graph) for name, graph in module.entries.items()}
-    program = Program(module, tuple(builder.kernels), tuple(builder.constants), entries)
+    program = Program(module, tuple(builder.kernels), tuple(builder.constants), entries, _size_of(module))
     if debug_options().verify:
         verify_program(program)
     return program
+
+
+def _size_of(module: Module) -> tuple[str, int] | None:
+    """Name and largest value of the dimension whose size each call says, if there is one: its loops bear it."""
+    pending = list(module.entries.values())
+    while pending:
+        for node in pending.pop().nodes:
+            if node.op.name == "loop":
+                if "size" in node.attrs:
+                    return node.attrs["size"], node.attrs["trips"]
+                pending.append(node.attrs["body"])
+    return None

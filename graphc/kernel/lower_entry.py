@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 from graphc.ir.graph import Graph, Module
 from graphc.ir.node import Node
@@ -19,9 +20,9 @@ from graphc.kernel.destinations import Root
 from graphc.kernel.emit import Emitter, Origin, ProgramBuilder
 from graphc.kernel.memory import plan_memory
 from graphc.kernel.moves import emit_moves
-from graphc.kernel.program import Entry
+from graphc.kernel.program import Entry, Loop
 from graphc.kernel.region import Region
-from graphc.kernel.views import VIEW_OPS, Place, View, whole
+from graphc.kernel.views import VIEW_OPS, Place, View, indexed, whole
 
 _SCATTERS = ("scatter_add", "scatter_add_along_axis")
 
@@ -52,7 +53,11 @@ class _EntryLowering:
                 region.check(node, node.inputs[1], node.shape[node.attrs["axis"]])
         for (_, node), view in zip(graph.outputs, self.outputs, strict=True):
             place = region.place(node)
-            if place != view:
+            if place == view:
+                continue
+            if is_series(node):
+                self._copy_steps(view, place, node)
+            else:
                 emitter.copy(view, place, region.origin(node))
         held = self._hold_old_state(late)
         self._lower_updates(late)
@@ -71,6 +76,20 @@ class _EntryLowering:
             plan_memory(buffers, steps, emitter.program.kernels),
             tuple(variable.attrs["state"].name for variable, _ in graph.updates),
         )
+
+    def _copy_steps(self, target: View, source: Place, node: Node) -> None:
+        """Copy what the call has of an output, a step at a time."""
+        emitter = self.emitter
+        outside, emitter.steps = emitter.steps, []
+        rows = [
+            indexed(place, 0, 0).with_loop_stride(0, place.strides[0]) if isinstance(place, View) else place
+            for place in (target, source)
+        ]
+        row = rows[1] if isinstance(rows[1], View) else replace(rows[1], shape=rows[1].shape[1:])
+        assert isinstance(rows[0], View)
+        emitter.copy(rows[0], row, self.region.origin(node))
+        steps, emitter.steps = emitter.steps, outside
+        emitter.steps.append(Loop(target.shape[0], tuple(steps), live=True))
 
     def _bind(self) -> None:
         for position, node in enumerate(self.graph.inputs):
@@ -140,6 +159,16 @@ class _EntryLowering:
     def _buffers_read(self, node: Node) -> set[int]:
         places = self.region.places(node.inputs)
         return {place.buffer for place in places if isinstance(place, View)}
+
+
+def is_series(node: Node) -> bool:
+    """Is it a stack with a row for each step that the call has?"""
+    while node.op.name == "reshape":
+        node = node.inputs[0]
+    if node.op.name != "result":
+        return False
+    loop = node.inputs[0]
+    return "size" in loop.attrs and node.attrs["index"] >= loop.attrs["carries"]
 
 
 def _may_be_late(producer: Node) -> bool:

@@ -9,7 +9,7 @@ reads the old value later, and which is copied to otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class _LoopLowering:
         self.origin = region.origin(node)
         attrs = node.attrs
         self.trips: int = attrs["trips"]
+        self.live = "size" in attrs
         self.body: Graph = attrs["body"]
         self.count: int = attrs["carries"]
         self.operands = region.places(node.inputs)
@@ -88,7 +89,7 @@ class _LoopLowering:
         fixed, repeated = hoist(self.emitter, steps, self.region.depth, mark)
         outside.extend(fixed)
         if repeated:
-            outside.append(Loop(self.trips, tuple(repeated)))
+            outside.append(Loop(self.trips, tuple(repeated), self.live))
         self.region.values[self.node] = tuple(place for place in self.results if place is not None)
 
     def _bind_sources(self) -> None:
@@ -112,7 +113,13 @@ class _LoopLowering:
             if isinstance(place, Uniform):
                 values[node] = Uniform(place.dtype, place.bits, node.tensor.static_shape)
             else:
-                values[node] = indexed(place, axis, start).with_loop_stride(depth, step * place.strides[axis])
+                if self.live and step < 0:
+                    # From the last of the steps that there are, wherever that is.
+                    first = indexed(place, axis, -1)
+                    first = replace(first, live=first.live + place.strides[axis])
+                else:
+                    first = indexed(place, axis, start)
+                values[node] = first.with_loop_stride(depth, step * place.strides[axis])
 
     def _bind_carries(self) -> None:
         last = last_reads(self.body.nodes, self.carries, self.body.output_nodes)
@@ -139,7 +146,8 @@ class _LoopLowering:
         after = whole(slots.buffer, carry.dtype, shape, size).with_loop_stride(depth, size)
         self.inner.destinations.request(following, Root(after))
         self.slots.append(_Target(following, after))
-        self.results[number] = whole(slots.buffer, carry.dtype, shape, self.trips * size)
+        last = whole(slots.buffer, carry.dtype, shape, 0 if self.live else self.trips * size)
+        self.results[number] = replace(last, live=size) if self.live else last
         for k in stacked:
             offset = size if self.stacked[k] is following else 0
             self.results[self.count + k] = whole(slots.buffer, carry.dtype, (self.trips, *shape), offset)

@@ -97,7 +97,8 @@ def print_kernel(kernel: AnyKernel) -> str:
 
 
 def _pointer(ref: Ref, buffers: Sequence[Buffer]) -> str:
-    place = _sum([(stride, f"t{depth}") for depth, stride in enumerate(ref.strides)], ref.offset)
+    moves = [(stride, f"t{depth}") for depth, stride in enumerate(ref.strides)]
+    place = _sum([*moves, (ref.live, "steps")], ref.offset)
     name = buffers[ref.buffer].name
     return name if place == "0" else f"{name}[{place}]"
 
@@ -110,7 +111,7 @@ def _step_lines(steps: Sequence[Step], entry: Entry, kernels: Sequence[AnyKernel
         if step is None:
             stack.pop()
         elif isinstance(step, Loop):
-            yield f"{indent}for t{len(stack) - 1} < {step.trips}:"
+            yield f"{indent}for t{len(stack) - 1} < {'steps' if step.live else step.trips}:"
             stack.append(iter(step.body))
         elif isinstance(step, Copy):
             target, source = _pointer(step.target, entry.buffers), _pointer(step.source, entry.buffers)

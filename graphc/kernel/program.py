@@ -52,11 +52,13 @@ class Ref:
         buffer: index into ``Entry.buffers``.
         offset: in elements.
         strides: elements a trip of each enclosing loop, outermost first (shorter than the nesting means zero).
+        live: elements for each step that the call has.
     """
 
     buffer: int
     offset: int = 0
     strides: tuple[int, ...] = ()
+    live: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,14 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Run ``body`` for ``trips`` values of a new innermost loop variable, 0 first."""
+    """Run ``body`` for ``trips`` values of a new innermost loop variable, 0 first.
+
+    Where ``live``, it runs for as many as the call has steps, and ``trips`` is the most of them.
+    """
 
     trips: int
     body: tuple[Step, ...]
+    live: bool = False
 
 
 Step = Call | Copy | Loop
@@ -135,12 +141,14 @@ class Program:
         kernels: the different kernels.
         constants: constant buffers, shared by all entries.
         entries: by name.
+        size: name and largest value of the dimension whose size each call says: the number of its steps.
     """
 
     module: Module
     kernels: tuple[AnyKernel, ...]
     constants: tuple[ArrayValue, ...]
     entries: Mapping[str, Entry]
+    size: tuple[str, int] | None = None
 
     @property
     def arena_bytes(self) -> int:

@@ -248,7 +248,8 @@ def is_same_memory(one: View, other: View) -> bool:
     return (
         one.dtype is other.dtype
         and one.size == other.size
-        and (one.buffer, one.offset, one.loop_strides) == (other.buffer, other.offset, other.loop_strides)
+        and (one.buffer, one.offset, one.loop_strides, one.live)
+        == (other.buffer, other.offset, other.loop_strides, other.live)
     )
 
 

@@ -232,8 +232,11 @@ def run_kernel(kernel: Kernel | Intrinsic, pointers: Sequence[Array | Pointer]) 
 
 
 class _EntryRun:
-    def __init__(self, program: Program, entry: Entry, inputs: Sequence[Array], states: Sequence[Array]) -> None:
+    def __init__(
+        self, program: Program, entry: Entry, inputs: Sequence[Array], states: Sequence[Array], live: int
+    ) -> None:
         self.program = program
+        self.live = live
         self.trips: list[int] = []
         arena = np.full(entry.memory.arena_bytes, _GARBAGE, dtype=np.uint8)
         self.arrays: list[Array] = []
@@ -252,7 +255,11 @@ class _EntryRun:
             self.arrays.append(array)
 
     def _pointer(self, ref: Ref) -> Pointer:
-        offset = ref.offset + sum(stride * trip for stride, trip in zip(ref.strides, self.trips, strict=False))
+        offset = (
+            ref.offset
+            + ref.live * self.live
+            + sum(stride * trip for stride, trip in zip(ref.strides, self.trips, strict=False))
+        )
         return self.arrays[ref.buffer], offset
 
     def run(self, steps: Sequence[Step]) -> None:
@@ -266,7 +273,7 @@ class _EntryRun:
                     raise _broken("copy", "target and source overlap")
                 target[to : to + step.size] = source[start : start + step.size].copy()
             else:
-                for trip in range(step.trips):
+                for trip in range(self.live if step.live else step.trips):
                     self.trips.append(trip)
                     self.run(step.body)
                     self.trips.pop()
@@ -277,6 +284,7 @@ def run_entry(
     entry_name: str,
     inputs: Mapping[str, Array] | Sequence[Array],
     states: Mapping[str, Array] | None = None,
+    live: int = 0,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Run an entry point of a program, as :func:`graphc.ir.interp.evaluate` runs a graph.
 
@@ -285,6 +293,7 @@ def run_entry(
         entry_name: which entry.
         inputs: boundary arrays by name, or in order.
         states: boundary arrays by state name; the initial values for those not given.
+        live: how many steps the call has, where the program asks; arrays over them have room for the most there may be.
 
     Returns:
         Outputs by name, and new values of the updated state variables by name, as boundary arrays.
@@ -302,7 +311,7 @@ def run_entry(
         held = (states or {}).get(name)
         value = state.initial_value() if held is None else held
         memory.append(np.array(value, dtype=state.type.dtype.storage, order="C").reshape(-1))
-    run = _EntryRun(program, entry, arguments, memory)
+    run = _EntryRun(program, entry, arguments, memory, live)
     run.run(entry.steps)
     outputs = {}
     for buffer, array in zip(entry.buffers, run.arrays, strict=True):

@@ -155,7 +155,7 @@ def verify_program(program: Program) -> None:
 
 
 def _steps(steps: Sequence[Step]) -> Iterator[tuple[Call | Copy, tuple[int, ...]]]:
-    """Each call or copy with the trips of the loops around it."""
+    """Each call or copy with the trips of the loops around it, 0 for those that the call says."""
     stack: list[tuple[Iterator[Step], tuple[int, ...]]] = [(iter(steps), ())]
     while stack:
         remaining, trips = stack[-1]
@@ -163,7 +163,7 @@ def _steps(steps: Sequence[Step]) -> Iterator[tuple[Call | Copy, tuple[int, ...]
         if step is None:
             stack.pop()
         elif isinstance(step, Loop):
-            stack.append((iter(step.body), (*trips, step.trips)))
+            stack.append((iter(step.body), (*trips, 0 if step.live else step.trips)))
         else:
             yield step, trips
 
@@ -175,7 +175,7 @@ def _verify_entry(program: Program, entry: Entry, ranges: Sequence[Sequence[Inte
         written: list[Ref] = []
         if isinstance(step, Copy):
             for ref in (step.target, step.source):
-                _verify_reach(entry, ref, (0, step.size - 1), trips, where)
+                _verify_reach(entry, ref, (0, step.size - 1), trips, where, program.size)
             dtypes = {entry.buffers[ref.buffer].dtype for ref in (step.target, step.source)}
             _require(len(dtypes) == 1, where, "copies between dtypes")
             written.append(step.target)
@@ -186,7 +186,7 @@ def _verify_entry(program: Program, entry: Entry, ranges: Sequence[Sequence[Inte
             for ref, param, reach in zip(step.args, kernel.params, ranges[step.kernel], strict=True):
                 buffer = entry.buffers[ref.buffer]
                 _require(buffer.dtype is param.dtype, where, f"passes {buffer.dtype} {buffer.name!r} for {param.dtype}")
-                _verify_reach(entry, ref, reach, trips, where)
+                _verify_reach(entry, ref, reach, trips, where, program.size)
                 if param.mode != "in":
                     written.append(ref)
             if isinstance(kernel, Intrinsic) and kernel.intrinsic == "check_index":
@@ -198,19 +198,23 @@ def _verify_entry(program: Program, entry: Entry, ranges: Sequence[Sequence[Inte
             state_written |= kind == "state"
 
 
-def _verify_reach(entry: Entry, ref: Ref, reach: Interval, trips: Sequence[int], where: str) -> None:
+def _verify_reach(
+    entry: Entry, ref: Ref, reach: Interval, trips: Sequence[int], where: str, size: tuple[str, int] | None
+) -> None:
     _require(0 <= ref.buffer < len(entry.buffers), where, f"there is no buffer {ref.buffer}")
     _require(len(ref.strides) <= len(trips), where, "moves with a loop that is not there")
     buffer: Buffer = entry.buffers[ref.buffer]
-    low, high = ref.offset + reach[0], ref.offset + reach[1]
-    for stride, count in zip(ref.strides, trips, strict=False):
-        low += min(0, stride * (count - 1))
-        high += max(0, stride * (count - 1))
-    _require(
-        low >= 0 and high < buffer.size,
-        where,
-        f"reaches elements {low} … {high} of {buffer.name!r}, which has {buffer.size}",
-    )
+    # What is reached is affine in the number of steps of the call: it is enough to look at the fewest and the most.
+    for live in (1,) if size is None else (1, size[1]):
+        low, high = ref.offset + ref.live * live + reach[0], ref.offset + ref.live * live + reach[1]
+        for stride, count in zip(ref.strides, trips, strict=False):
+            span = stride * ((count or live) - 1)
+            low, high = low + min(0, span), high + max(0, span)
+        _require(
+            low >= 0 and high < buffer.size,
+            where,
+            f"reaches elements {low} … {high} of {buffer.name!r}, which has {buffer.size}",
+        )
 
 
 def _verify_apart(step: Call, kernel: AnyKernel, where: str) -> None:

@@ -26,6 +26,7 @@ class View:
         strides: elements between neighbours along each dimension; 0 where a dimension has size 1, so that equal views
             compare equal.
         loop_strides: elements a trip of each enclosing loop, outermost first, without trailing zeros.
+        live: elements for each step that the call has, where the place depends on their number.
     """
 
     buffer: int
@@ -34,6 +35,7 @@ class View:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     loop_strides: tuple[int, ...] = ()
+    live: int = 0
 
     @property
     def size(self) -> int:
@@ -47,7 +49,7 @@ class View:
 
     def ref(self, offset: int = 0) -> Ref:
         """The pointer to its element ``offset`` elements after the first."""
-        return Ref(self.buffer, self.offset + offset, self.loop_strides)
+        return Ref(self.buffer, self.offset + offset, self.loop_strides, self.live)
 
     def with_loop_stride(self, depth: int, stride: int) -> View:
         """The view that also moves by ``stride`` elements a trip of the loop at nesting ``depth``."""
@@ -131,7 +133,7 @@ def reshaped_strides(shape: Sequence[int], strides: Sequence[int], target: Seque
 
 def _restrided(view: View, shape: Sequence[int], strides: Sequence[int], offset: int = 0) -> View:
     clean = tuple(0 if extent == 1 else stride for extent, stride in zip(shape, strides, strict=True))
-    return View(view.buffer, view.dtype, view.offset + offset, tuple(shape), clean, view.loop_strides)
+    return View(view.buffer, view.dtype, view.offset + offset, tuple(shape), clean, view.loop_strides, view.live)
 
 
 def sliced(view: View, starts: Sequence[int], shape: Sequence[int], steps: Sequence[int] | None = None) -> View:

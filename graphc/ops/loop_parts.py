@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graphc.ir.attrs import AttrValue
 from graphc.ir.builder import Builder
 from graphc.ir.dim import Dim
 from graphc.ir.graph import Graph
@@ -58,15 +59,23 @@ def make_loop(
     invariants: Sequence[Node] = (),
     sequences: Sequence[Node] = (),
     slices: Sequence[Slice] = (),
+    *,
+    size: str | None = None,
 ) -> list[Node]:
-    """A ``loop`` node, as its ``result`` nodes: the final carries, then the stacked values."""
-    attrs = {
+    """A ``loop`` node, as its ``result`` nodes: the final carries, then the stacked values.
+
+    Where there is a ``size``, the call says how many steps there are, in the dimension of this name, and ``trips`` is
+    the most of them, once it has a value; backward slices then begin at the last of the steps that there are.
+    """
+    attrs: dict[str, AttrValue] = {
         "trips": trips,
         "body": body,
         "carries": len(carries),
         "invariants": len(invariants),
         "slices": tuple(tuple(place) for place in slices),
     }
+    if size is not None:
+        attrs["size"] = size
     loop = b.make("loop", (*carries, *invariants, *sequences), attrs)
     assert isinstance(loop.type, TupleType)
     return [b.op("result", loop, index=index) for index in range(len(loop.type.elements))]

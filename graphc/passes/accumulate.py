@@ -51,7 +51,8 @@ class Accumulate(Pass):
         return map_regions(graph, lambda region: edit_loops(region, self._edit))
 
     def _edit(self, b: Builder, parts: LoopParts) -> AfterLoop | bool:
-        if parts.holds_loops:
+        if parts.holds_loops or parts.size is not None:
+            # (Outside of a loop whose trips each call says nothing may depend on their number.)
             # Its products are over the steps of an inner loop already; stacking their factors would cost the memory
             # that loops of loops save.
             return False

@@ -15,6 +15,8 @@ def can_lift(parts: LoopParts, node: Node, byte_limit: int) -> bool:
     """Is there an op for ``node`` with the trips as leading axis, and do its values for all trips fit the limit?"""
     if not isinstance(node.type, TensorType) or not node.type.is_static or parts.holds_loops:
         return False
+    if parts.size is not None:
+        return False  # there is no op over all steps where each call says how many there are
     if node.op.kind is not OpKind.POINTWISE and node.op.name not in _LIFTED:
         return False
     return node.type.nbytes * parts.trips <= byte_limit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from graphc.ir.attrs import AttrValue
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
@@ -62,6 +63,8 @@ class LoopParts:
         region: Graph = loop.attrs["body"]
         self.region = region
         self.trips: int = loop.attrs["trips"]
+        # (Of a loop whose trips each call says, ``trips`` are the most of them.)
+        self.size: str | None = loop.attrs.get("size")
         self.body = RecordingBuilder(region)
         self.counter = region.inputs[0]
         self.used = used
@@ -167,6 +170,7 @@ class LoopParts:
         invariants = [(inner, outer) for inner, outer in self.invariants.items() if inner in live]
         sequences = [s for s in self.sequences if s.inner in live]
         region = self._region([i for i, _ in invariants], [s.inner for s in sequences], outputs)
+        attrs: dict[str, AttrValue] = {} if self.size is None else {"size": self.size}
         loop = b.make(
             get_op("loop"),
             [*(c.initial for c in self.carries), *(outer for _, outer in invariants), *(s.outer for s in sequences)],
@@ -176,6 +180,7 @@ class LoopParts:
                 "carries": len(self.carries),
                 "invariants": len(invariants),
                 "slices": tuple((s.axis, s.start, s.step) for s in sequences),
+                **attrs,
             },
         )
         results = dict(self.replaced)

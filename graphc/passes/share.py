@@ -34,7 +34,7 @@ class Share(Pass):
 def _share(graph: Graph) -> Graph:
     groups: dict[Hashable, list[_Group]] = {}
     for node in graph.nodes:
-        if node.op.name != "loop" or not node.attrs["carries"]:
+        if node.op.name != "loop" or not node.attrs["carries"] or "size" in node.attrs:
             continue
         loop = LoopParts.of(node)
         known = groups.setdefault((loop.trips, loop.carries), [])

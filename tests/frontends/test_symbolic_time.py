@@ -102,6 +102,8 @@ def arguments_of(module: Module, entry: str, seed: int = 3) -> list[Any]:
             made.append(rng.integers(0, 8, node.tensor.static_shape))
         elif node.attrs["name"] == "mask":
             made.append(rng.random(node.tensor.static_shape) < 0.6)
+        elif node.dtype.is_integer:
+            made.append(rng.integers(0, 5, node.tensor.static_shape))
         else:
             made.append(rng.normal(size=node.tensor.static_shape).astype("float32"))
     return made

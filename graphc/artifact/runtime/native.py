@@ -17,6 +17,7 @@ from .arguments import as_array, bind, select_outs
 from .calls import Array, Function, described, result_of, take_threads
 from .errors import GraphcIndexError, GraphcMemoryError
 from .memory import StateMemory, aligned_bytes
+from .sizes import SizedEntry
 from .spec import EntrySpec, Spec, TensorSpec
 from .threads import Threads
 from .turns import Turns, Workspace
@@ -76,20 +77,34 @@ class NativeCode:
         self, spec: Spec, states: StateMemory, turns: list[Turns[Any]], threads: Threads
     ) -> dict[str, Function]:
         """The Python function of each entry point over the given states; appends the pool they share to ``turns``."""
-        input_count = max((len(entry.inputs) for entry in spec.entries), default=0)
+        # (An entry point whose calls say a size reads it through a pointer behind its inputs.)
+        input_count = max((len(entry.inputs) + entry.is_sized for entry in spec.entries), default=0)
         output_count = max((len(entry.outputs) for entry in spec.entries), default=0)
         arena_bytes = self._arena_bytes
         table = states.table
         pool: Turns[NativeWorkspace] = Turns(lambda: NativeWorkspace(input_count, output_count, table, arena_bytes))
         turns.append(pool)
-        return {entry.name: _entry(entry, self._runner(entry, threads), states, pool) for entry in spec.entries}
 
-    def _runner(self, entry: EntrySpec, threads: Threads) -> Runner:
-        """What runs an entry point on as many threads as are said, or as the model has."""
+        def fixed(entry: EntrySpec, size: int | None = None) -> Function:
+            return _entry(entry, self._runner(entry, threads, size), states, pool)
+
+        return {
+            entry.name: described(SizedEntry(entry, dict(spec.sizes), fixed, states.block), entry)
+            if entry.is_sized
+            else fixed(entry)
+            for entry in spec.entries
+        }
+
+    def _runner(self, entry: EntrySpec, threads: Threads, size: int | None) -> Runner:
+        """What runs an entry point on as many threads as are said, or as the model has; ``size`` is what its calls say."""
         function, parallel, number = self._functions[entry.name], self._parallel, self._numbers.get(entry.name, 0)
         every_input, every_output = slice(len(entry.inputs)), slice(len(entry.outputs))
+        held = None if size is None else ctypes.c_int64(size)
+        place = None if held is None else ctypes.addressof(held)
 
         def run(workspace: NativeWorkspace, inputs: list[Any], outputs: list[Any], count: int | None) -> None:
+            if place is not None:
+                workspace.inputs[len(inputs)] = place
             workspace.inputs[every_input] = inputs
             workspace.outputs[every_output] = outputs
             if parallel is None or (count := count or threads.count) == 1:
@@ -99,6 +114,7 @@ class NativeCode:
             if failed:
                 raise _index_error(entry, workspace.error)
 
+        run.__dict__["held"] = held  # as long as the code may read it
         return run
 
 

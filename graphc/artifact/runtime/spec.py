@@ -19,11 +19,14 @@ STORAGE: Mapping[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """Name, dtype and shape of an input, an output or a state variable."""
+    """Name, dtype and shape of an input, an output or a state variable.
+
+    A text in the place of a size names a dimension whose size each call says.
+    """
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[Any, ...]
 
     def __str__(self) -> str:
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
@@ -33,12 +36,20 @@ class TensorSpec:
         """The NumPy dtype of its arrays."""
         return STORAGE[self.dtype]
 
+    def axis_of(self, name: str) -> int | None:
+        """Which dimension is the open one of this name."""
+        return self.shape.index(name) if name in self.shape else None
+
+    def sized(self, sizes: Mapping[str, int]) -> TensorSpec:
+        """The same with open dimensions replaced by sizes."""
+        return TensorSpec(self.name, self.dtype, tuple(sizes.get(extent, extent) for extent in self.shape))
+
     @property
     def nbytes(self) -> int:
-        """Bytes of a contiguous buffer."""
+        """Bytes of a contiguous buffer; of one step where a dimension is open."""
         size = self.storage.itemsize
         for extent in self.shape:
-            size *= extent
+            size *= extent if isinstance(extent, int) else 1
         return size
 
     def to_json(self) -> dict[str, Any]:
@@ -49,7 +60,9 @@ class TensorSpec:
     def from_json(cls, data: Any) -> TensorSpec:
         """The inverse of :meth:`to_json`; any other data is a damaged manifest."""
         name, dtype, shape = _fields(data, name=str, dtype=str, shape=list)
-        if dtype not in STORAGE or not all(type(extent) is int and extent >= 0 for extent in shape):
+        if dtype not in STORAGE or not all(
+            extent >= 0 if type(extent) is int else type(extent) is str and extent.isidentifier() for extent in shape
+        ):
             raise _damaged(data)
         return cls(name, dtype, tuple(shape))
 
@@ -71,6 +84,16 @@ class EntrySpec:
     outputs: tuple[TensorSpec, ...]
     updates: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+
+    @property
+    def is_sized(self) -> bool:
+        """Does each call say a size?"""
+        return any(isinstance(extent, str) for tensor in (*self.inputs, *self.outputs) for extent in tensor.shape)
+
+    def sized(self, sizes: Mapping[str, int]) -> EntrySpec:
+        """The same with open dimensions replaced by sizes."""
+        inputs, outputs = (tuple(tensor.sized(sizes) for tensor in group) for group in (self.inputs, self.outputs))
+        return EntrySpec(self.name, inputs, outputs, self.updates, self.checks)
 
     @property
     def signature(self) -> str:
@@ -106,11 +129,19 @@ class EntrySpec:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A model: its entry points over its state variables, both in the code's order."""
+    """A model: its entry points over its state variables, both in the code's order.
+
+    Attributes:
+        name: of the model.
+        entries: its entry points.
+        states: its state variables.
+        sizes: name and largest size of each dimension whose size each call says.
+    """
 
     name: str
     entries: tuple[EntrySpec, ...]
     states: tuple[TensorSpec, ...]
+    sizes: tuple[tuple[str, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The specification as plain lists and strings."""
@@ -118,13 +149,23 @@ class Spec:
             "name": self.name,
             "entries": [entry.to_json() for entry in self.entries],
             "states": [state.to_json() for state in self.states],
+            "sizes": dict(self.sizes),
         }
 
     @classmethod
     def from_json(cls, data: Any) -> Spec:
         """The inverse of :meth:`to_json`; any other data is a damaged manifest."""
         name, entries, states = _fields(data, name=str, entries=list, states=list)
-        return cls(name, tuple(map(EntrySpec.from_json, entries)), tuple(map(TensorSpec.from_json, states)))
+        sizes = data.get("sizes", {})
+        if not isinstance(sizes, dict) or not all(type(largest) is int and largest > 0 for largest in sizes.values()):
+            raise _damaged(data)
+        made = cls(
+            name, tuple(map(EntrySpec.from_json, entries)), tuple(map(TensorSpec.from_json, states)), (*sizes.items(),)
+        )
+        tensors = [*made.states, *(one for entry in made.entries for one in (*entry.inputs, *entry.outputs))]
+        if any(isinstance(extent, str) and extent not in sizes for tensor in tensors for extent in tensor.shape):
+            raise _damaged(data)
+        return made
 
 
 def _fields(data: Any, **kinds: type) -> list[Any]:
