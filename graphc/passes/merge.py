@@ -37,7 +37,8 @@ class Merge(Pass):
         return map_regions(graph, lambda region: edit_loops(region, self._edit))
 
     def _edit(self, b: Builder, parts: LoopParts) -> bool:
-        if parts.holds_loops or parts.trips < self.minimum_trips:
+        # (Of a loop whose trips each call says, they may be a symbol here.)
+        if parts.holds_loops or (isinstance(parts.trips, int) and parts.trips < self.minimum_trips):
             return False
         products = _Products(b, parts)
         if not products.side_by_side and not products.sums:

@@ -96,7 +96,7 @@ class NativeCode:
         }
 
     def _runner(self, entry: EntrySpec, threads: Threads, size: int | None) -> Runner:
-        """What runs an entry point on as many threads as are said, or as the model has; ``size`` is what its calls say."""
+        """What runs an entry point on as many threads as are said, or as the model has; ``size``: what calls say."""
         function, parallel, number = self._functions[entry.name], self._parallel, self._numbers.get(entry.name, 0)
         every_input, every_output = slice(len(entry.inputs)), slice(len(entry.outputs))
         held = None if size is None else ctypes.c_int64(size)
