@@ -298,5 +298,5 @@ def test_what_a_loop_cannot_do_says_so() -> None:
         x = G.input("x", (2, "time", FEATURES))
         with pytest.raises(GraphcTypeError, match="statistics at every step"):
             nn.RNN(Normed())(x)
-        with pytest.raises(GraphcValueError, match=r"enters a step as float32.*leaves it as float64.*E211"):
+        with pytest.raises(GraphcValueError, match=r"takes the state .* as float32.*makes it float64.*E211"):
             nn.RNN(Growing())(x)
