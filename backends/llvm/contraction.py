@@ -21,8 +21,8 @@ from graphc.backends.llvm.panels import PanelPacker, each_window, open_axes
 from graphc.backends.llvm.threads.split import Split
 from graphc.backends.llvm.threads.team import Part, Team, each, where
 from graphc.backends.llvm.values import I8, Value, constant, integer
+from graphc.kernel.epilogue import epilogue_maps, epilogue_values, has_light_epilogue
 from graphc.kernel.loopir import Kernel, Load, Map
-from graphc.kernel.parts import closure, roots_of
 from graphc.kernel.tiling import Contraction, aligned
 
 _LINE_BYTES = 64
@@ -32,10 +32,9 @@ _LINE_BYTES = 64
 def _touched(kernel: Kernel, plan: Contraction, rows: Rows) -> list[tuple[int, Map, bool]]:
     """What the end of a tile reads and writes in rows along the lanes: parameter, map, and whether it is written."""
     found: dict[tuple[int, Map], bool] = {}
-    product = set(closure(kernel, [plan.reduce]))
-    for number in closure(kernel, roots_of(plan.stores)):
+    for number in epilogue_values(kernel, plan):
         value = kernel.values[number]
-        if isinstance(value, Load) and number not in product:
+        if isinstance(value, Load):
             found[value.param, value.map] = False
     for store in plan.stores:
         if store.scatter is None:
@@ -96,6 +95,8 @@ class ContractionEmitter:
         self.right = RightOperand(evaluator, plan, panels)
         self.block = Block(integer(0), self.extents[plan.depth[0]])
         self.touched = _touched(evaluator.kernel, plan, self.rows)
+        self.is_light = has_light_epilogue(evaluator.kernel, plan)
+        self.rows_are_one = all(self.rows.stride(map_) is not None for map_ in epilogue_maps(evaluator.kernel, plan))
         self.buffer: Value | None = None
 
     def emit(self) -> None:
@@ -236,6 +237,8 @@ class ContractionEmitter:
             self._add_partial(tile, sums)
         elif self._is_plain_store():
             self._store_sums(tile, sums)
+        elif self.is_light:
+            self._in_registers(tile, sums)
         else:
             self._epilogue(tile, sums)
 
@@ -294,11 +297,8 @@ class ContractionEmitter:
         inner = {*self.plan.rows, self.plan.column}
         kept = tuple(0 if axis in inner else c for axis, c in enumerate(map_.coefficients))
         base = fn.element(self.evaluator.address(param, Map(kept, map_.offset)), element, tile.column)
-        stride = self.rows.stride(map_)
-        if stride is not None:
-            first = fn.element(base, element, fn.multiply(tile.row, stride))
-            return fn.element(first, element, integer(row * stride))
-        return fn.element(base, element, self.rows.offset(map_, fn.add(tile.row, integer(row))))
+        first, step = self.rows.places(map_, tile.row, tile.height)[row]
+        return fn.element(fn.element(base, element, first), element, integer(step))
 
     def _store_sums(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
         fn = self.fn
@@ -331,6 +331,27 @@ class ContractionEmitter:
         fn.jump(after)
         fn.place(after)
 
+    def _row(self, first: Value, row: Value) -> dict[int, Value]:
+        """The axes of a tile's row, as the epilogue sees them: as one axis, where that is all it needs."""
+        *outer, inner = self.plan.rows
+        if self.rows_are_one:
+            return {**dict.fromkeys(outer, integer(0)), inner: self.fn.add(first, row)}
+        if not self.rows.are_whole:
+            return self.rows.indices(self.fn.add(first, row))
+        indices = self.rows.indices(first)
+        return {**indices, inner: self.fn.add(indices[inner], row)}
+
+    def _in_registers(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
+        """Run the stores on the tile as it is, a column of vectors after the other."""
+        fn, evaluator, plan = self.fn, self.evaluator, self.plan
+        for number, lanes in enumerate(tile.vectors):
+            column = fn.add(tile.column, integer(number * plan.lanes))
+            with evaluator.scope({plan.column: column}, lanes):
+                for row, values in enumerate(sums):
+                    with evaluator.scope(self._row(tile.row, integer(row))):
+                        evaluator.put(plan.reduce, values[number])
+                        self._finish()
+
     def _epilogue(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
         """Run the stores on the tile, from memory: one body for all rows, and all registers free for functions."""
         fn, plan = self.fn, self.plan
@@ -344,23 +365,27 @@ class ContractionEmitter:
         loop = fn.begin_loop(tile.height)
         held = fn.element(self.buffer, element, fn.multiply(loop.index, self.width))
         full = sum(not lanes.is_partial for lanes in tile.vectors)
-        with self.evaluator.scope(self.rows.indices(fn.add(tile.row, loop.index))):
+        with self.evaluator.scope(self._row(tile.row, loop.index)):
             if full:
                 across = fn.begin_loop(full)
-                self._finish(tile, held, fn.multiply(across.index, plan.lanes), tile.vectors[0])
+                self._finish_held(tile, held, fn.multiply(across.index, plan.lanes), tile.vectors[0])
                 fn.end_loop(across)
             if full < len(tile.vectors):
                 self.evaluator.mark()
-                self._finish(tile, held, integer(full * plan.lanes), tile.vectors[-1])
+                self._finish_held(tile, held, integer(full * plan.lanes), tile.vectors[-1])
         fn.end_loop(loop)
 
-    def _finish(self, tile: Tile, held: Value, offset: Value, lanes: Lanes) -> None:
-        """The stores of one vector of one row."""
+    def _finish_held(self, tile: Tile, held: Value, offset: Value, lanes: Lanes) -> None:
+        """The stores of one vector of one row, whose sum is in memory."""
         fn, evaluator, plan = self.fn, self.evaluator, self.plan
         element, align = self.vector.with_lanes(1), min(64, self.vector.bits // 8 * plan.lanes)
         with evaluator.scope({plan.column: fn.add(tile.column, offset)}, lanes):
             evaluator.put(plan.reduce, fn.load(self.vector, fn.element(held, element, offset), align))
-            for store in plan.stores:
-                evaluator.value(store.value)
-            for store in plan.stores:
-                evaluator.write(store)
+            self._finish()
+
+    def _finish(self) -> None:
+        """The stores here: all values first, a store may overwrite what another value reads."""
+        for store in self.plan.stores:
+            self.evaluator.value(store.value)
+        for store in self.plan.stores:
+            self.evaluator.write(store)

@@ -13,7 +13,7 @@ from graphc.backends.llvm.panels import panel_coefficients, panel_size, row_majo
 from graphc.backends.llvm.values import Value, integer
 from graphc.ir.types import DType
 from graphc.kernel.loopir import Load, Map
-from graphc.kernel.tiling import Contraction, block_terms, source_load
+from graphc.kernel.tiling import Contraction, block_terms, source_load, tiles_are_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Rows:
         self.fn = evaluator.fn
         self.axes = plan.rows
         self.extents = evaluator.kernel.extents
+        self.are_whole = tiles_are_whole(plan, self.extents)
 
     def stride(self, map_: Map) -> int | None:
         """The step of ``map_`` from row to row, where the rows' axes lie as one; None otherwise."""
@@ -64,6 +65,16 @@ class Rows:
         for axis, index in self.indices(row).items():
             offset = self.fn.add(offset, self.fn.multiply(index, map_.coefficients[axis]))
         return offset
+
+    def places(self, map_: Map, row: Value, height: int) -> tuple[tuple[Value, int], ...]:
+        """Elements from row 0 to each row of the tile that starts at ``row``: a value and what is added to it."""
+        stride = self.stride(map_)
+        if stride is None and self.are_whole:
+            stride = map_.coefficients[self.axes[-1]]
+        if stride is None:
+            return tuple((self.offset(map_, self.fn.add(row, integer(number))), 0) for number in range(height))
+        first = self.offset(map_, row)
+        return tuple((first, number * stride) for number in range(height))
 
     def indices(self, row: Value) -> dict[int, Value]:
         """The position along each of the rows' axes."""
@@ -138,12 +149,7 @@ class LeftOperand(_Operand):
         element = memory_type(self.load.dtype)
         start = fn.multiply(block.start, map_.coefficients[self.plan.depth[0]])
         base = fn.element(self.outer_address(self.load), element, start)
-        stride = self.rows.stride(map_)
-        if stride is not None:
-            first = fn.element(base, element, fn.multiply(row, stride))
-            return tuple((first, number * stride) for number in range(height))
-        offsets = [self.rows.offset(map_, fn.add(row, integer(number))) for number in range(height)]
-        return tuple((fn.element(base, element, offset), 0) for offset in offsets)
+        return tuple((fn.element(base, element, first), step) for first, step in self.rows.places(map_, row, height))
 
     def _packed_address(self, local: Value) -> Value:
         assert self.packed is not None

@@ -33,7 +33,7 @@ from graphc.kernel.target import Target
 _EXPENSIVE = 12.0
 """Cost of an elementary function, in simple instructions."""
 
-_SIMPLE = frozenset(
+SIMPLE = frozenset(
     [
         "add",
         "subtract",
@@ -343,7 +343,7 @@ class _Planner:
     def _weight(self, number: ValueId) -> float:
         value = self.kernel.values[number]
         if isinstance(value, Apply):
-            return 1.0 if value.op in _SIMPLE else _EXPENSIVE
+            return 1.0 if value.op in SIMPLE else _EXPENSIVE
         return 0.0 if isinstance(value, (Const, Index)) else 1.0
 
     def cost(

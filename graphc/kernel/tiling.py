@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
-from graphc.kernel.loopir import Apply, Gather, Index, Kernel, Load, Reduce, Store, ValueId, value_axes
+from graphc.kernel.loopir import Apply, Gather, Index, Kernel, Load, Map, Reduce, Store, ValueId, value_axes
 from graphc.kernel.parts import closure
 from graphc.kernel.target import Target
 
@@ -36,6 +36,9 @@ _TALLEST = 16
 
 _COLLIDING_ROWS = 8
 """Rows of a tile at most where those of the result share their places: as many as such a place has lines."""
+
+_ADDRESS_CYCLES = 4.0
+"""Of a row whose address has nothing to do with that of the row before; reading through it takes more of them."""
 
 _FAR_BYTES = 256
 """Elements further apart than this are copied side by side before many tiles read them."""
@@ -107,6 +110,11 @@ def block_terms(plan: Contraction, extents: Sequence[int]) -> int:
 def panel_terms(plan: Contraction, extents: Sequence[int]) -> int:
     """Terms of the sum that a panel holds: a block's, or all where the caller keeps it."""
     return math.prod(extents[axis] for axis in plan.depth) if plan.packing == "once" else block_terms(plan, extents)
+
+
+def tiles_are_whole(plan: Contraction, extents: Sequence[int]) -> bool:
+    """Does a tile's rows never go on from one position of the outer axes of the rows to the next?"""
+    return extents[plan.rows[-1]] % plan.tile_rows == 0
 
 
 def contraction_operands(kernel: Kernel, number: ValueId) -> tuple[ValueId, ValueId] | None:
@@ -247,8 +255,9 @@ def _plans(
             lanes = 1 << (extents[column] - 1).bit_length()
         if lanes < 2:
             continue
-        tallest = _COLLIDING_ROWS if _collide(stores, rows[-1], size) else _TALLEST
-        tile_rows, tile_vectors = _tile(min(row_count, tallest), row_count, extents[column], terms, lanes, target)
+        tallest = min(row_count, _COLLIDING_ROWS if _collide(stores, rows[-1], size) else _TALLEST)
+        apart = _apart(source_load(kernel, left).map, rows, extents)
+        tile_rows, tile_vectors = _tile(tallest, apart, row_count, extents[column], terms, lanes, target)
         outer = tuple(sorted(kept - set(rows) - {column}))
         packing = _packing(kernel, right, column, depth, row_count, invariant)
         block = _depth_block(terms, extents[depth[0]], _DEPTH_BLOCK[packing]) if blocked else 0
@@ -333,8 +342,18 @@ def _collide(stores: Sequence[Store], row: int, size: int) -> bool:
     return any(step and step % _COLLIDING_BYTES == 0 for step in steps)
 
 
-def _tile(tallest: int, rows: int, columns: int, terms: int, lanes: int, target: Target) -> tuple[int, int]:
-    """Rows, up to ``tallest``, and vectors of the register tile with the least estimated time."""
+def _apart(map_: Map, rows: Sequence[int], extents: Sequence[int]) -> int:
+    """Rows before the step from row to row changes; 0 where it never does."""
+    coefficients = map_.coefficients
+    steady = all(coefficients[outer] == coefficients[inner] * extents[inner] for outer, inner in pairwise(rows))
+    return 0 if steady else extents[rows[-1]]
+
+
+def _tile(tallest: int, apart: int, rows: int, columns: int, terms: int, lanes: int, target: Target) -> tuple[int, int]:
+    """Rows, up to ``tallest``, and vectors of the register tile with the least estimated time.
+
+    Where ``apart``, so many rows lie at one distance; of a tile that has others every row has an address of its own.
+    """
     vectors = -(-columns // lanes)
     best: tuple[float, int, int] | None = None
     for width in range(1, min(vectors, 8) + 1):
@@ -345,6 +364,8 @@ def _tile(tallest: int, rows: int, columns: int, terms: int, lanes: int, target:
             for tiles_down, down in ((rows // height, height), (1, rows % height)):
                 for tiles_across, across in ((vectors // width, width), (1, vectors % width)):
                     cost += tiles_down * tiles_across * _tile_cycles(down, across, terms)
+                    if apart and apart % height:
+                        cost += tiles_down * tiles_across * down * (_ADDRESS_CYCLES + terms / 4)
             if best is None or cost < best[0]:
                 best = (cost, height, width)
     assert best is not None

@@ -8,10 +8,11 @@ import pytest
 from graphc.backends.llvm.codegen import emit_module
 from graphc.backends.llvm.host import host_target
 from graphc.backends.llvm.panels import WINDOW
-from graphc.ir.types import DType, bfloat16, float16, float32, float64, int32, int64, to_carrier
-from graphc.kernel.loopir import Apply, Kernel, Load, Map, Param, Reduce, Store
+from graphc.ir.types import DType, bfloat16, bool_, float16, float32, float64, int32, int64, to_carrier
+from graphc.kernel.epilogue import has_light_epilogue
+from graphc.kernel.loopir import Apply, Const, Kernel, Load, Map, Param, Reduce, Store
 from graphc.kernel.schedule import schedule_kernel, scratch_bytes
-from graphc.kernel.tiling import Contraction
+from graphc.kernel.tiling import Contraction, tiles_are_whole
 from tests.backends.llvm.native_kernels import LEVELS, program_of, run_native, unaligned
 from tests.backends.llvm.test_codegen import assert_runs_alike, m, sample
 
@@ -320,3 +321,39 @@ def test_a_tile_asks_for_what_its_epilogue_touches() -> None:
     lines = rows * columns * 4 // 64
     assert asked(m(columns, 1, 0)) == 2 * lines
     assert asked(m(0, 1, 0)) == asked(m(1, rows, 0)) == lines
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    ("width", "filters", "heavy"), [(13, 32, False), (26, 20, False), (7, 33, True), (29, 16, False)]
+)
+def test_tiles_of_a_convolution(width: int, filters: int, heavy: bool, level: str) -> None:
+    """Rows of an image at one distance, a tile in one row or across several; an epilogue in registers or looped."""
+    images, height, channels = 2, 5, 3
+    image = (height + 2) * (width + 2) * channels
+    axes = (0, 1, 2, 3)
+    result = m(height * width * filters, width * filters, filters, 1, 0, 0, 0)
+    values: list = [
+        Load(0, m(image, (width + 2) * channels, channels, 0, (width + 2) * channels, channels, 1), F),
+        Load(1, m(0, 0, 0, 1, 3 * channels * filters, channels * filters, filters), F),
+        Apply("multiply", (0, 1), F),
+        Reduce("sum", 2, (4, 5, 6), F),
+        Load(2, m(0, 0, 0, 1, 0, 0, 0), F),
+        Apply("add", (3, 4), F),
+        Apply("tanh" if heavy else "relu", (5,), F),
+        # Of the rows alone, and from an operand whose rows lie apart.
+        Load(3, m(height, 1, 0, 0, 0, 0, 0), F),
+        Apply("multiply", (6, 7), F),
+        Const(F, np.float32(0).tobytes()),
+        Apply("greater", (5, 9), bool_),
+    ]
+    params = (*(Param(F, "in"),) * 4, Param(F, "out"), Param(bool_, "out"))
+    stores = (Store(4, result, 8, axes), Store(5, result, 10, axes))
+    extents = (images, height, width, filters, 3, 3, channels)
+    kernel = Kernel(params, extents, tuple(values), stores, "convolution")
+    plan = step_of(kernel)
+    assert has_light_epilogue(kernel, plan) is not heavy
+    assert tiles_are_whole(plan, kernel.extents) == (width != 29)
+    count = images * height * width * filters
+    sizes = (images * image, 9 * channels * filters, filters, images * height, count, count)
+    assert_runs_alike(kernel, *sizes, level=level)
