@@ -72,7 +72,7 @@ def fit(module: Module, entry: str, budget: int, run: Run) -> Graph:
 
 def _segments(graph: Graph) -> Iterator[int]:
     """Lengths of segments worth a try: about the root of the longest loop's steps first, where memory is least."""
-    trips = [node.attrs["trips"] for node in graph.nodes if node.op.name == "loop"]
+    trips = [node.attrs["trips"] for node in graph.nodes if node.op.name == "loop" and "size" not in node.attrs]
     longest = max((steps for steps in trips if isinstance(steps, int)), default=0)
     root = math.isqrt(longest)
     yield from (

@@ -19,9 +19,7 @@ from graphc.ir.node import NO_NOTE, Node, Note
 from graphc.ir.traverse import creation_order
 from graphc.ir.types import TensorType, int64, tensor_type
 from graphc.ops.loop_parts import Slice, make_loop
-
-STREAMS_OF_A_STEP = 1 << 16
-"""Random streams between one step and the next: more than any model draws outside of its loops."""
+from graphc.ops.random import STREAMS_OF_A_STEP
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,9 @@ register(
 )
 
 
+STREAMS_OF_A_STEP = 1 << 16
+"""Random streams between one step and the next of a loop that was never unrolled: more than a model draws outside."""
+
 _HALF_PRECISION = {float16: 11, bfloat16: 8}
 """Significant bits of the half dtypes."""
 

@@ -43,7 +43,8 @@ class Checkpoint(Pass):
         readers = users(graph.nodes)
         plans: dict[Node, SegmentPlan] = {}
         for node in graph.nodes:
-            if node.op.name == "loop" and node not in plans:
+            # (Loops whose trips each call says cannot be cut into a known number of segments.)
+            if node.op.name == "loop" and node not in plans and "size" not in node.attrs:
                 plan = plan_segments(node, readers, graph.output_nodes, self.segment)
                 if plan is not None and plan.backward not in plans:
                     plans[node] = plans[plan.backward] = plan

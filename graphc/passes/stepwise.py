@@ -26,6 +26,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import NO_NOTE, Node, Note
 from graphc.ir.types import TensorType, bool_, float32, int64, tensor_type
 from graphc.ops.loop_parts import LoopParts, Slice, make_loop
+from graphc.ops.random import STREAMS_OF_A_STEP
 from graphc.ops.rules import zeros
 from graphc.passes.stepwise_plan import FOLDS, Plan
 
@@ -238,7 +239,12 @@ class _Body:
             number = self.counter if node.dtype is int64 else self.b.op("cast", self.counter, dtype=node.dtype)
             return self.b.op("broadcast_to", number, shape=self.owner._step_type(node).shape)
         attrs = {key: bound(value, {self.owner.name: 1}) for key, value in node.attrs.items()}
-        return self.b.make(node.op, [self._operand(one) for one in node.inputs], make_attrs(attrs))
+        operands = [self._operand(one) for one in node.inputs]
+        if node.op.name == "random_uniform":
+            # Each step draws from streams of its own.
+            move = self.b.op("multiply", self.counter, self.b.constant(STREAMS_OF_A_STEP, int64))
+            operands = [operands[0], move if len(operands) == 1 else self.b.op("add", operands[1], move)]
+        return self.b.make(node.op, operands, make_attrs(attrs))
 
     def _operand(self, node: Node) -> Node:
         return self.steps[node] if node in self.plan.layouts else self._fixed(self.owner.plain[node])

@@ -225,7 +225,7 @@ class Plan:
         from_the_end = node.rank - layout.axis
         if kind is OpKind.POINTWISE or name == "broadcast_to":
             fits = all(one.rank - its.axis == from_the_end for one, its in given)
-        elif name in ("reshape", "stop_gradient"):
+        elif name in ("reshape", "stop_gradient", "random_uniform"):
             fits = True
         elif name == "transpose":
             fits = attrs["permutation"][layout.axis] == given[0][1].axis

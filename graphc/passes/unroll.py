@@ -57,10 +57,10 @@ def unrolled(b: Builder, loop: Node, operands: Sequence[Node]) -> list[Node]:
     """The results of a loop, built step by step.
 
     Raises:
-        UnsupportedOp: the number of trips is symbolic.
+        UnsupportedOp: the number of trips is symbolic, or each call says it.
     """
     trips, body = loop.attrs["trips"], loop.attrs["body"]
-    if not isinstance(trips, int):
+    if not isinstance(trips, int) or "size" in loop.attrs:
         raise UnsupportedOp("E228", f"cannot unroll a loop with a symbolic number of trips ({trips})")
     carries, invariants = loop.attrs["carries"], loop.attrs["invariants"]
     current = list(operands[:carries])

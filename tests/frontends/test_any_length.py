@@ -194,13 +194,35 @@ def test_threads_give_the_same_bits() -> None:
     np.testing.assert_array_equal(model.gradient(data, threads=3), alone)
 
 
+def test_dropout_over_time() -> None:
+    """Each step drops for itself, the gradient drops what the value does, and more steps leave the first ones alone."""
+    with G.graph():
+        x = G.input("x", (4, "time", 50))
+        kept = nn.Dropout(0.25)(x, training=True)
+        model = G.compile(G.Model(predict={"kept": kept, "g": G.grad((kept * kept).sum(), x)}), max_dims={"time": 9})
+    ones = np.ones((4, 9, 50), "float32")
+    made = model.predict(ones)
+    assert set(np.unique(made["kept"])) == {np.float32(0), np.float32(4 / 3)}
+    assert 0.7 < (made["kept"] > 0).mean() < 0.8
+    assert not any(np.array_equal(made["kept"][:, 0], made["kept"][:, step]) for step in range(1, 9))
+    np.testing.assert_allclose(made["g"], 2 * made["kept"] * (4 / 3), rtol=1e-6)
+    np.testing.assert_array_equal(model.predict(ones[:, :5])["kept"], made["kept"][:, :5])
+
+
+def test_a_memory_budget_leaves_open_loops_whole() -> None:
+    module = module_of(LAYERS["LSTM sequences"], (2, "time"))
+    needed = G.compile(module, max_dims={"time": 100}).build.arena_bytes
+    compare(module, (5,), G.compile(module, max_dims={"time": 100}, memory_budget=2 * needed))
+    with pytest.raises(GraphcValueError, match="E341"):
+        G.compile(module, max_dims={"time": 100}, memory_budget=needed // 4)
+
+
 def test_what_needs_the_size_says_so() -> None:
     with G.graph():
         x = G.input("x", (2, "time", FEATURES))
         refused = {
             "cumsum": G.cumulative_sum(x, axis=1),
             "twice": x @ G.transpose(x, (0, 2, 1)),
-            "random_uniform": nn.Dropout(0.5)(x, training=True),
             "index": x[:, 1],
             "slice": x[:, 1:],
             "concat": G.concat([x, x], axis=1),
@@ -225,6 +247,26 @@ def test_what_needs_the_size_says_so() -> None:
             G.compile(several, max_dims={"time": 5, "batch": 4})
         with pytest.raises(GraphcValueError, match=r"'batch' is symbolic.*E340"):
             G.compile(several, max_dims={"time": 5})
+
+
+def test_a_network_that_was_fitted_at_some_lengths_is_exported_for_all(tmp_path: Path) -> None:
+    with G.graph():
+        x = nn.Input((None, FEATURES), name="x")
+        network = nn.Model(x, nn.Dense(2)(nn.GRU(UNITS, return_sequences=True)(x)))
+    network.compile("adam", "mse")
+    rng = np.random.default_rng(0)
+    for time in (3, 4):
+        data = rng.normal(size=(4, time, FEATURES)).astype("float32")
+        network.fit(data, data[:, :, :2], epochs=1, batch_size=2, verbose=0)
+    with pytest.raises(GraphcValueError, match=r"'x_1' is symbolic.*E340"):
+        network.export(tmp_path / "fixed")
+    model = load(network.export(tmp_path / "all", max_dims={"x_1": 30}))
+    data = rng.normal(size=(2, 17, FEATURES)).astype("float32")
+    np.testing.assert_allclose(model.predict(data), network.predict(data), rtol=1e-4, atol=1e-6)
+    before = model.evaluate(data, data[:, :, :2])
+    for _ in range(5):
+        model.train(data[:, :9], data[:, :9, :2])
+    assert model.evaluate(data, data[:, :, :2]) < before
 
 
 MODEL = """

@@ -77,9 +77,11 @@ class Engine:
         given = [node for node in self.module.entry(entry).inputs if node.attrs["name"] in arrays]
         return _solve(entry, given, [arrays[node.attrs["name"]] for node in given])
 
-    def compiled(self, entries: Sequence[str], dims: Mapping[str, int]) -> driver.CompiledModel:
-        """Some entry points for the given sizes, compiled on first use."""
-        key = (*entries, *sorted(dims.items()))
+    def compiled(
+        self, entries: Sequence[str], dims: Mapping[str, int], max_dims: Mapping[str, int] | None = None
+    ) -> driver.CompiledModel:
+        """Some entry points for the given sizes (or sizes up to the largest ones given), compiled on first use."""
+        key = (*entries, *sorted(dims.items()), "up to", *sorted((max_dims or {}).items()))
         found = self._compiled.pop(key, None)
         if found is not None:
             self._compiled[key] = found  # the most recently used come last
@@ -93,6 +95,7 @@ class Engine:
             module,
             self._target.backend,
             dims=dims,
+            max_dims=max_dims,
             seed=self._seed,
             threads=self._target.threads,
             fast_math=self._target.fast_math,

@@ -328,6 +328,8 @@ class Network(Compilable):
         batch_size: int | None = None,
         name: str | None = None,
         force: bool = False,
+        dims: Mapping[str, int] | None = None,
+        max_dims: Mapping[str, int] | None = None,
     ) -> str:
         """Write an artifact that needs nothing but numpy, and return its path.
 
@@ -339,12 +341,15 @@ class Network(Compilable):
             batch_size: of its entry points, whose shapes are fixed; by default that of the last ``fit``.
             name: of the model in C and in file names; by default that of the folder.
             force: replace an artifact that is there.
+            dims: values for the other sizes that only data say, such as ``x_1`` of ``Input((None, 28), name="x")``.
+            max_dims: the largest size of one of them, which each call then says, as for :func:`graphc.compile`.
         """
         engine = self._engine_for(None, training=False)
         entries = tuple(engine.module.entries)
-        dims = {BATCH: self._batch_size if batch_size is None else self._checked_batch_size(batch_size)}
-        fixed = isinstance(self._inputs[0].shape[0], int)
-        path: str = engine.compiled(entries, {} if fixed else dims).save(folder, name=name, force=force)
+        sizes = dict(dims or {})
+        if not isinstance(self._inputs[0].shape[0], int) and BATCH not in (max_dims or {}):
+            sizes[BATCH] = self._batch_size if batch_size is None else self._checked_batch_size(batch_size)
+        path: str = engine.compiled(entries, sizes, max_dims).save(folder, name=name, force=force)
         return path
 
     save = export
