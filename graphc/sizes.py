@@ -71,12 +71,12 @@ def _sized(graph: Graph, name: str, largest: int) -> Graph:
     if name not in symbols_of(Module("entry", {graph.name: graph})):
         return graph
     for label, node in (*((str(node.attrs["name"]), node) for node in graph.inputs), *graph.outputs):
-        _check_boundary(label, node, name)
+        _check_boundary(graph, label, node, name)
     small = Simplify(movement_only=True).run(Merge().run(Decompose().run(graph)))
     return bind_graph(stepwise(small, name), {name: largest})
 
 
-def _check_boundary(label: str, node: Node, name: str) -> None:
+def _check_boundary(graph: Graph, label: str, node: Node, name: str) -> None:
     """Inputs and outputs have the dimension itself, once, or not at all."""
     open_dims = [dim for dim in node.shape if isinstance(dim, Poly)]
     if open_dims and open_dims != [symbol(name)]:
@@ -84,4 +84,6 @@ def _check_boundary(label: str, node: Node, name: str) -> None:
         message = (
             f"{label!r} has the shape ({shape}), in which {name!r} must stand once and alone to be left to the call"
         )
-        raise UnsupportedOp("E334", message, hint=f"give it a value when compiling: --dim {name}=N")
+        lines = graph.note(node).locations
+        hint = f"give it a value when compiling: --dim {name}=N, or dims={{{name!r}: N}}"
+        raise UnsupportedOp("E334", message, lines[0] if lines else None, hint)

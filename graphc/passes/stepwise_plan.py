@@ -4,6 +4,7 @@ can be computed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from graphc.errors import UnsupportedOp
@@ -12,6 +13,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
 from graphc.ir.types import TensorType
+from graphc.ops.linalg import split_subscripts
 from graphc.ops.loop_parts import LoopParts
 
 FOLDS = {
@@ -201,8 +203,11 @@ class Plan:
         first = self.layouts[series[0]]
         if name == "matmul":
             kept = [self._is_kept(node, position) for position in range(2)]
-            same = len(series) == 2 and len({(self.layouts[one].outer, self.layouts[one].inner) for one in series}) == 1
-            fits = same and not any(kept)
+            fits = len(series) == 2 and self._same_blocks(series) and not any(kept)
+        elif name == "einsum":
+            letters = self._letters(node)
+            fits = len(series) == 2 and len(set(letters)) == 1 and letters[0] not in _result_letters(node)
+            fits = fits and self._same_blocks(series)
         elif name == "index":
             fits = first.is_plain and node.attrs["axis"] == first.axis and node.attrs["index"] in (0, time - 1)
         elif name == "scatter_add":
@@ -211,6 +216,15 @@ class Plan:
             fits = name in FOLDS and first.axis in node.attrs["axes"]
         if not fits:
             raise self.fail(node, f"{series[0].type!r} to {node.type!r}")
+
+    def _same_blocks(self, series: Sequence[Node]) -> bool:
+        return len({(self.layouts[one].outer, self.layouts[one].inner) for one in series}) == 1
+
+    def _letters(self, node: Node) -> list[str]:
+        """The letters of an ``einsum`` that stand for time, one a series."""
+        sides = split_subscripts(str(node.attrs["subscripts"]))
+        pairs = zip(sides, node.inputs, strict=False)
+        return [letters[self.layouts[one].axis] for letters, one in pairs if one in self.layouts]
 
     def _is_aligned(self, node: Node) -> bool:
         """Do indices and updates of a scatter have time at the same place?"""
@@ -235,8 +249,14 @@ class Plan:
             fits = layout.axis not in attrs["axes"]
         elif name == "matmul":
             fits = all(self._is_kept(node, place) for place in range(2) if node.inputs[place] in self.layouts)
-        elif kind is OpKind.REDUCTION:
-            fits = bool(given) and "axes" in attrs and given[0][1].axis not in attrs["axes"]
+        elif kind is OpKind.REDUCTION and "axes" in attrs:
+            fits = given[0][1].axis not in attrs["axes"]
+        elif name == "einsum":
+            fits = set(self._letters(node)) == {_result_letters(node)[layout.axis]}
+        elif name in ("patches", "fold_patches"):
+            fits = given[0][1] == layout and layout.axis not in attrs["axes"]
+        elif name in ("cumsum", "argsort"):
+            fits = attrs["axis"] != layout.axis
         elif name in ("pad", "slice"):
             fits = given[0][1] == layout and self._leaves(node, layout.axis)
         elif name == "concat":
@@ -264,3 +284,7 @@ class Plan:
         operand = node.inputs[position]
         summed = operand.rank - 1 if position == 0 or operand.rank == 1 else operand.rank - 2
         return operand not in self.layouts or self.layouts[operand].axis != summed
+
+
+def _result_letters(node: Node) -> str:
+    return split_subscripts(str(node.attrs["subscripts"]))[2]

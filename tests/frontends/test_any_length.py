@@ -64,6 +64,21 @@ def pooling(time: Any) -> Module:
         return G.Model(predict=parts).module
 
 
+def frames(time: Any) -> Module:
+    """A convolution of each frame, whose steps join the batch; what is best in each step, and in which order."""
+    with G.graph():
+        x = G.input("x", (2, time, 6, 6, 2))
+        features = nn.TimeDistributed(nn.Conv2D(3, 3, padding="same", activation="relu"))(x)
+        pooled = nn.TimeDistributed(nn.GlobalAveragePooling2D())(nn.TimeDistributed(nn.MaxPooling2D(2))(features))
+        scores = nn.Dense(4)(nn.GRU(UNITS, return_sequences=True)(pooled))
+        best = {"best": G.argmax(scores, axis=2), "order": G.argsort(scores, axis=2)}
+        best["running"] = G.cumulative_sum(scores, axis=2)
+        best["pairs"] = G.einsum("bti,btj->ij", pooled, scores)
+        best["each"] = G.einsum("bti,ij->btj", pooled, G.constant(np.ones((3, 2), "float32")))
+        loss = (scores * scores).mean()
+        return G.Model(predict=best, gradient=G.grad(loss, x), train=optim.SGD(0.1).minimize(loss)).module
+
+
 def same(found: Any, wanted: Any, what: str) -> None:
     assert type(found) is type(wanted), what
     if not isinstance(wanted, dict):
@@ -85,7 +100,7 @@ def compare(open_module: Module, times: tuple[int, ...], sized: Any) -> None:
             np.testing.assert_allclose(sized.parameters[name], value, rtol=1e-3, atol=1e-4, err_msg=f"{name} {time}")
 
 
-@pytest.mark.parametrize("make", [tagger, pooling], ids=["tagger", "pooling"])
+@pytest.mark.parametrize("make", [tagger, pooling, frames], ids=["tagger", "pooling", "frames"])
 def test_models(make: Callable[[Any], Module]) -> None:
     compare(make("time"), (1, 2, 7, LONGEST), G.compile(make("time"), max_dims={"time": LONGEST}))
 
@@ -163,6 +178,8 @@ def test_sizes_are_checked() -> None:
         model.predict(np.zeros((3, 5, FEATURES), "float32"), y)
     with pytest.raises(GraphcTypeError, match=r"input 'x' must be float32\[2,5,3\], got float64.*E449"):
         model.predict(x.astype("float64"), y)
+    with pytest.raises(GraphcTypeError, match=r"input 'x' must be float32\[2,1,3\], got list.*E455"):
+        model.predict([[[1.0, 2.0, 3.0]], []], y)
     out = np.empty((2, 5), "float32")
     assert model.predict(x, y=y, out=out) is out
     np.testing.assert_array_equal(out, model.predict(x.tolist(), y))

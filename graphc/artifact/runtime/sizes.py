@@ -7,6 +7,7 @@ is made once; the code behind it is the same.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,7 @@ class SizedEntry:
         ((self.name, self.largest),) = sizes.items()
         self._make = make
         self._block = block
+        self._lock = threading.Lock()
         self._known: dict[int, tuple[EntrySpec, Call]] = {}
 
     def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
@@ -50,13 +52,7 @@ class SizedEntry:
             threads["threads"] = named.pop("threads")
         values = bind(entry, inputs, named)
         size = self._size(values)
-        found = self._known.get(size)
-        if found is None:
-            if len(self._known) >= _KEPT:
-                del self._known[next(iter(self._known))]
-            fixed = entry.sized({self.name: size})
-            found = self._known[size] = (fixed, self._make(_steps_first(entry, fixed), size))
-        fixed, call = found
+        fixed, call = self._known.get(size) or self._made(size)
         arrays = []
         for value, tensor, declared in zip(values, fixed.inputs, entry.inputs, strict=True):
             axis = declared.axis_of(self.name)
@@ -80,6 +76,16 @@ class SizedEntry:
                     results[place] = out[entry.outputs[place].name] if isinstance(out, Mapping) else out
         return results[0] if len(results) == 1 else dict(zip(made, results, strict=True))
 
+    def _made(self, size: int) -> tuple[EntrySpec, Call]:
+        """The entry point of fixed shapes for a size."""
+        fixed = self.entry.sized({self.name: size})
+        made = (fixed, self._make(_steps_first(self.entry, fixed), size))
+        with self._lock:
+            if len(self._known) >= _KEPT:
+                del self._known[next(iter(self._known))]
+            self._known[size] = made
+        return made
+
     def _size(self, values: Sequence[Any]) -> int:
         """The size that the inputs agree on."""
         entry, name = self.entry, self.name
@@ -88,7 +94,10 @@ class SizedEntry:
             axis = tensor.axis_of(name)
             if axis is None:
                 continue
-            shape = np.shape(value)
+            try:
+                shape = np.shape(value)
+            except ValueError:  # lists of different lengths
+                shape = as_array(value, tensor.sized({name: 1}), f"{entry.name}: input {tensor.name!r}").shape
             if len(shape) != len(tensor.shape):
                 got = f"{getattr(value, 'dtype', type(value).__name__)}[{','.join(map(str, shape))}]"
                 raise GraphcValueError("E449", f"{entry.name}: input {tensor.name!r} must be {tensor}, got {got}")
