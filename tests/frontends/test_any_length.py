@@ -111,6 +111,24 @@ def test_layers(name: str) -> None:
     compare(module, (1, 5, LONGEST), G.compile(module, max_dims={"time": LONGEST}))
 
 
+@pytest.mark.parametrize("extras", ["lengths", "mask", "state"])
+def test_masks_and_initial_states(extras: str) -> None:
+    module = module_of(lambda: nn.LSTM(UNITS, return_sequences=True, return_state=True), (3, "time"), extras)
+    compare(module, (6,), G.compile(module, max_dims={"time": LONGEST}))
+
+
+def test_a_stateful_layer_goes_on_at_any_length() -> None:
+    def model(time: Any) -> G.Model:
+        with G.graph():
+            x = G.input("x", (2, time, FEATURES))
+            return G.Model(predict=nn.LSTM(UNITS, stateful=True)(x))
+
+    sized = G.compile(model("time"), max_dims={"time": 9})
+    data = np.random.default_rng(0).normal(size=(2, 7, FEATURES)).astype("float32")
+    sized.predict(data[:, :4])
+    np.testing.assert_allclose(sized.predict(data[:, 4:]), G.compile(model(7)).predict(data), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("passes", [True, False], ids=["optimized", "plain"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_programs(name: str, passes: bool) -> None:

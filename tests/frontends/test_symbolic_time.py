@@ -105,7 +105,7 @@ def arguments_of(module: Module, entry: str, seed: int = 3) -> list[Any]:
         elif node.dtype.is_integer:
             made.append(rng.integers(0, 5, node.tensor.static_shape))
         else:
-            made.append(rng.normal(size=node.tensor.static_shape).astype("float32"))
+            made.append(rng.normal(size=node.tensor.static_shape).astype(node.dtype.storage))
     return made
 
 
