@@ -90,7 +90,7 @@ class StepTrace:
         body = _Body(self, [carry.inner for carry in carries])
         values = body.build(roots)
         names = [f"c{place}" for place in range(len(carries))] + [f"y{place}" for place in range(len(stacked))]
-        inputs = [body.counter, *body.carries, *body.invariants, *body.elements]
+        inputs = [body.counter, *body.carries, *body.invariants.values(), *body.elements]
         region = Graph.make("body", inputs, zip(names, values, strict=True), builder=body.b, notes=body.notes)
         places: list[Slice] = [(one.axis, one.start, one.step) for _, one in self._elements]
         return make_loop(
@@ -98,7 +98,7 @@ class StepTrace:
             steps,
             region,
             [carry.initial for carry in carries],
-            body.outside,
+            list(body.invariants),
             [one.node for _, one in self._elements],
             places,
         )
@@ -117,8 +117,7 @@ class _Body:
     """The nodes of a step, built again as a region.
 
     Attributes:
-        outside: the nodes that the step reads from outside, in the order of ``invariants``, the region's inputs for
-            them.
+        invariants: nodes that the step reads from outside → the region's inputs for them.
     """
 
     def __init__(self, trace: StepTrace, carries: Sequence[Node]) -> None:
@@ -127,8 +126,7 @@ class _Body:
         self.counter = self.b.input("t", tensor_type(int64))
         self.carries = [self.b.input(f"c{place}", node.tensor) for place, node in enumerate(carries)]
         self.elements = [self.b.input(f"s{place}", node.tensor) for place, node in enumerate(trace.placeholders)]
-        self.invariants: list[Node] = []
-        self.outside: list[Node] = []
+        self.invariants: dict[Node, Node] = {}
         self.notes: dict[Node, Note] = {}
         self.table: dict[Node, Node] = {
             **dict(zip(carries, self.carries, strict=True)),
@@ -165,10 +163,9 @@ class _Body:
             return self.b.make(node.op, (), node.attrs)
         if node.op.name == "broadcast_to" and node.inputs[0].op.name == "constant" and node.inputs[0].rank == 0:
             return self.b.make(node.op, [self._operand(node.inputs[0])], node.attrs)
-        if node not in self.outside:
-            self.outside.append(node)
-            self.invariants.append(self.b.input(f"v{len(self.invariants)}", node.tensor))
-        return self.invariants[self.outside.index(node)]
+        if node not in self.invariants:
+            self.invariants[node] = self.b.input(f"v{len(self.invariants)}", node.tensor)
+        return self.invariants[node]
 
     def _check(self, node: Node) -> None:
         """Complain about what a loop cannot do for each of its steps."""
