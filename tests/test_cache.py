@@ -57,7 +57,9 @@ def classifier(hidden=6, rate=0.1):
 
 
 def small(factor=2.0):
-    return G.Model(f=G.tanh(G.input("x", (3,)) * factor))
+    # In a graph of its own: in a shared one the factor may be there already, and then stands before the input.
+    with G.graph():
+        return G.Model(f=G.tanh(G.input("x", (3,)) * factor))
 
 
 X = np.random.default_rng(0).standard_normal((5, 4, 3)).astype(np.float32)

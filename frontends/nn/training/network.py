@@ -133,7 +133,8 @@ class Network(Compilable):
         """
         engine = self._engine_for(batch, training=True)
         given = self._named(batch)
-        dims = engine.sizes(entry, given)
+        # (Not from weights, of which there may be one a sample where the entry point takes one a step.)
+        dims = engine.sizes(entry, {key: given[key] for key in given if key not in self.array_names.weights})
         for node in engine.module.entry(entry).inputs:
             name = node.attrs["name"]
             if name not in self.array_names.weights:
