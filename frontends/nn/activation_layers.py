@@ -112,7 +112,10 @@ class PReLU(Layer):
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along ``axis``; elements that ``mask`` leaves out get 0."""
+    """exp(x) / sum(exp(x)) along ``axis``; elements that ``mask`` leaves out get 0.
+
+    The mask of a sequence (batch, time) goes on to the next layer: a step that does not count has all of its elements.
+    """
 
     supports_masking = True
     torch_names: ClassVar[Mapping[str, str | None]] = {"dim": "axis"}
@@ -126,6 +129,8 @@ class Softmax(Layer):
         if mask is None:
             return functions.softmax(x, self.axis)
         kept = as_tensor(mask, None, x.builder)
+        if kept.shape == x.shape[: kept.ndim] and kept.ndim < x.ndim:
+            return functions.softmax(x, self.axis)
         if kept.dtype is not bool_:
             kept = greater(kept, 0.5) if kept.dtype.is_float else kept != 0
         low = -3e4 if x.dtype.is_half else -1e9

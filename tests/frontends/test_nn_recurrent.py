@@ -233,3 +233,14 @@ def test_a_stateful_network_goes_on_until_it_is_reset() -> None:
     assert not np.array_equal(network.predict(data), first)
     network.reset_states()
     np.testing.assert_array_equal(network.predict(data), first)
+
+
+def test_the_mask_of_a_sequence_goes_past_softmax(value: Run) -> None:
+    words = G.input("words", (2, 4), "int64")
+    steps = nn.Embedding(5, 3, mask_zero=True)(words)
+    made = nn.GRU(2, return_sequences=True)(nn.Softmax()(steps))
+    want = nn.Softmax()(steps.named("plain"))
+    data = np.array([[1, 2, 0, 0], [3, 4, 1, 0]])
+    states = value(made, words=data)
+    np.testing.assert_array_equal(states[0, 1], states[0, 3])
+    np.testing.assert_allclose(np.sum(value(want, words=data), -1), np.ones((2, 4)), rtol=1e-6)
