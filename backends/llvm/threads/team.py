@@ -59,10 +59,11 @@ class Team:
     def private(self, first: Value) -> Value:
         """Memory of a member's own: ``first`` of the first one, what the pool gave it of another one."""
         fn = self.fn
+        number, _ = self._member()
         with self._at_start():
-            number, _ = self._member()
             held = fn.load(PTR, fn.element(self.slot, I64, integer(4)), 8)
-            return fn.select(fn.compare("icmp eq", number, integer(0)), first, held)
+        # (Not there: a later step of the kernel has its part of the memory known only here.)
+        return fn.select(fn.compare("icmp eq", number, integer(0)), first, held)
 
     @contextmanager
     def first(self, evaluator: Evaluator) -> Iterator[None]:
