@@ -252,8 +252,9 @@ while True:
 
 
 def _ended(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
-    """How a process ends at a signal, or at a second one: Python swallows an exception that strikes in a callback of its
-    own, such as that of a weak reference.
+    """How a process ends at a signal, or at a second one.
+
+    Python swallows an exception that strikes in a callback of its own, such as that of a weak reference.
     """
     process.send_signal(number)
     try:
