@@ -241,6 +241,8 @@ def test_a_read_only_folder(python: Callable[..., CompletedProcess[str]], tmp_pa
 
 
 _ENDLESS = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 from tests.artifact import samples
 model = samples.compiled("source")
 print("ready", flush=True)
