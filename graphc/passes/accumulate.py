@@ -5,7 +5,8 @@ the size of the weights at every step; outside it is one contraction of length T
 
     c₀ + Σₜ aₜᵀ·gₜ  =  c₀ + [a₀; a₁; …]ᵀ·[g₀; g₁; …]
 
-The sum is re-associated, which contractions may be.  A carry c ← c + sum(gₜ) becomes one sum in the same way.
+The sum is re-associated, which contractions may be.  A carry c ← c + sum(gₜ) becomes one sum in the same way where
+the gₜ are few.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ class Accumulate(Pass):
     """Take summing carries out of loops.
 
     Attributes:
-        byte_limit: size up to which the stacked factors of one sum may be kept.
+        byte_limit: size up to which the stacked factors of one sum of products may be kept.
+        sum_limit: size up to which that pays for a plain sum: what is larger has left the cache when the loop ends, and
+            to read it again takes longer than to add up a step's values where they have just been made.
     """
 
     name: ClassVar[str] = "accumulate"
     byte_limit: int = 1 << 28
+    sum_limit: int = 1 << 19
 
     def run(self, graph: Graph) -> Graph:
         """The graph with weight gradients as single contractions."""
@@ -104,7 +108,8 @@ class Accumulate(Pass):
         invariants = parts.invariants
         if any(factor.op.name == "constant" or factor in invariants for factor in factors):
             return None
-        if sum(factor.tensor.nbytes for factor in factors) * parts.trips > self.byte_limit:
+        limit = self.byte_limit if added.op.name == "matmul" else min(self.byte_limit, self.sum_limit)
+        if sum(factor.tensor.nbytes for factor in factors) * parts.trips > limit:
             return None
         return _Sum(carry, added, factors, turned)
 

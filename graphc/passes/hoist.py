@@ -15,7 +15,7 @@ from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
-from graphc.ir.traverse import users
+from graphc.ir.traverse import reachable, users
 from graphc.ir.types import TensorType
 from graphc.passes.base import Pass, map_regions
 from graphc.passes.lift import Lifter, can_lift
@@ -51,13 +51,14 @@ class _Hoister:
     def __init__(self, b: Builder, parts: LoopParts, byte_limit: int) -> None:
         self.parts = parts
         self.byte_limit = byte_limit
-        self.lifter = Lifter(b, parts)
+        self.b = b
 
     def find(self) -> dict[Node, Node]:
         """Body node → body input that now holds its value."""
         region = self.parts.region
         fixed: set[Node] = set(self.parts.invariants)
-        stepwise: set[Node] = set(self.lifter.sequences)
+        sequences = {part.inner: part for part in self.parts.sequences}
+        stepwise: set[Node] = set(sequences)
         heavy: set[Node] = set()
         for node in region.nodes:
             if node.op.name == "constant":
@@ -72,6 +73,10 @@ class _Hoister:
                 stepwise.add(node)
                 if node.op.kind is OpKind.CONTRACTION or any(operand in heavy for operand in node.inputs):
                     heavy.add(node)
+        # Where all that is lifted is read from its end, its values are kept in the order of what they are made of.
+        read = [sequences[node] for node in reachable(heavy) if node in sequences]
+        backward = bool(read) and all(part.step < 0 for part in read)
+        lifter = Lifter(self.b, self.parts, backward=backward)
         readers = users(region.nodes)
         roots = set(region.output_nodes)
         replaced: dict[Node, Node] = {}
@@ -80,10 +85,10 @@ class _Hoister:
             if not leaves:
                 continue
             if node in fixed and node.inputs and isinstance(node.type, TensorType) and self._is_work(node):
-                replaced[node] = self.parts.new_invariant(self.lifter.fixed(node))
+                replaced[node] = self.parts.new_invariant(lifter.fixed(node))
             elif node in heavy:
-                whole = self.lifter.lift(node)
-                replaced[node] = self.parts.new_sequence(whole, node.tensor)
+                whole = lifter.lift(node)
+                replaced[node] = self.parts.new_sequence(whole, node.tensor, backward=backward)
         return replaced
 
     def _is_work(self, node: Node) -> bool:

@@ -28,12 +28,17 @@ class Lifter:
     Attributes:
         outside: node of the body that depends on invariants alone → its value.
         lifted: node of the body → its values for all trips along a new first axis; what is there already is taken.
+
+    Args:
+        b: where they are made.
+        parts: the loop.
+        backward: the last trip first, which is how a sequence lies that is read from its end.
     """
 
-    def __init__(self, b: Builder, parts: LoopParts) -> None:
+    def __init__(self, b: Builder, parts: LoopParts, *, backward: bool = False) -> None:
         self.b = b
         self.parts = parts
-        self.sequences = {part.inner: part for part in parts.sequences}
+        self.sequences = {part.inner: part.mirrored(parts.trips) if backward else part for part in parts.sequences}
         self.outside: dict[Node, Node] = {}
         self.lifted: dict[Node, Node] = {}
 

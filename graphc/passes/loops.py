@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.ir.attrs import AttrValue
 from graphc.ir.builder import Builder
@@ -40,6 +40,10 @@ class SequencePart:
     axis: int
     start: int
     step: int
+
+    def mirrored(self, trips: int) -> SequencePart:
+        """The same elements in the opposite order."""
+        return replace(self, start=self.start + self.step * (trips - 1), step=-self.step)
 
 
 @dataclass(slots=True)
@@ -90,10 +94,11 @@ class LoopParts:
         """Is the body itself made of loops?"""
         return any(node.op.name == "loop" for node in self.region.nodes)
 
-    def new_sequence(self, outer: Node, like: TensorType) -> Node:
-        """A new body input that reads ``outer[t]``."""
+    def new_sequence(self, outer: Node, like: TensorType, *, backward: bool = False) -> Node:
+        """A new body input that reads ``outer[t]``, or ``outer[trips - 1 - t]``."""
         inner = self.body.new_input(f"n{len(self.sequences)}", like)
-        self.sequences.append(SequencePart(inner, outer, 0, 0, 1))
+        part = SequencePart(inner, outer, 0, 0, 1)
+        self.sequences.append(part.mirrored(self.trips) if backward else part)
         return inner
 
     def new_invariant(self, outer: Node) -> Node:

@@ -145,6 +145,14 @@ def test_weight_gradients_leave_the_loop_as_one_product() -> None:
     assert_equal_meaning(rolled, summed, rtol=2e-5)
 
 
+def test_large_sums_are_added_up_in_the_loop() -> None:
+    """A bias gradient is a carry again where all steps together are more than a cache holds."""
+    rolled = run_pipeline(lstm(20), until="accumulate")
+    small, large = Accumulate().run(rolled), Accumulate(sum_limit=100).run(rolled)
+    assert loop_of(large, 1).attrs["carries"] == loop_of(small, 1).attrs["carries"] + 1
+    assert_equal_meaning(rolled, large, rtol=2e-5)
+
+
 def test_input_products_leave_the_loop_as_one() -> None:
     rolled = run_pipeline(lstm(20), until="accumulate")
     hoisted = Hoist().run(rolled)
@@ -192,3 +200,20 @@ def test_reports_say_what_changed() -> None:
 
 def test_golden_text_of_the_optimized_step(golden) -> None:
     golden("passes/optimized-lstm.gir", print_graph(run_pipeline(lstm(8, 2, 2, 3))))
+
+
+def test_what_is_read_from_its_end_is_hoisted_as_it_lies() -> None:
+    """The input products of a layer that runs backward: no flip before the product, the loop reads it from its end."""
+    b = Builder()
+    x, w = b.input("x", tensor_type(float32, (12, 2, 3))), b.input("w", tensor_type(float32, (3, 4)))
+    u, h = b.input("u", tensor_type(float32, (4, 4))), b.input("h", tensor_type(float32, (2, 4)))
+    inputs = [x, w, u, h]
+    for t in reversed(range(12)):
+        h = b.op("tanh", b.op("add", b.op("matmul", b.op("index", x, axis=0, index=t), w), b.op("matmul", h, u)))
+    graph = Graph.make("f", inputs, [("h", h)], builder=b)
+    rolled = run_pipeline(graph, until="hoist")
+    hoisted = Hoist().run(rolled)
+    assert not any(node.op.name == "flip" for node in hoisted.nodes)
+    (slices,) = (node.attrs["slices"] for node in hoisted.nodes if node.op.name == "loop")
+    assert all(step == -1 for _, _, step in slices)
+    assert_equal_meaning(graph, hoisted, rtol=2e-5)
