@@ -251,8 +251,7 @@ class ContractionEmitter:
         for param, map_, writes in self.touched:
             dtype = self.evaluator.kernel.params[param].dtype
             nbytes = sum(lanes.active for lanes in tile.vectors) * dtype.itemsize
-            for row in range(tile.height):
-                address = self._address(param, map_, tile, row)
+            for address in self._addresses(param, map_, tile):
                 for start in range(0, nbytes, _LINE_BYTES):
                     fn.prefetch(fn.element(address, I8, integer(start)), writes=writes)
 
@@ -286,24 +285,24 @@ class ContractionEmitter:
         (first, *others) = self.plan.stores
         return not others and first.value == self.plan.reduce and first.map.coefficients[self.plan.column] == 1
 
-    def _result_address(self, tile: Tile, row: int) -> Value:
+    def _result_addresses(self, tile: Tile) -> list[Value]:
         store = self.plan.stores[0]
-        return self._address(store.param, store.map, tile, row)
+        return self._addresses(store.param, store.map, tile)
 
-    def _address(self, param: int, map_: Map, tile: Tile, row: int) -> Value:
-        """Where a row of the tile starts in something that lies along the lanes."""
+    def _addresses(self, param: int, map_: Map, tile: Tile) -> list[Value]:
+        """Where the rows of the tile start in something that lies along the lanes."""
         fn = self.fn
         element = memory_type(self.evaluator.kernel.params[param].dtype)
         inner = {*self.plan.rows, self.plan.column}
         kept = tuple(0 if axis in inner else c for axis, c in enumerate(map_.coefficients))
         base = fn.element(self.evaluator.address(param, Map(kept, map_.offset)), element, tile.column)
-        first, step = self.rows.places(map_, tile.row, tile.height)[row]
-        return fn.element(fn.element(base, element, first), element, integer(step))
+        places = self.rows.places(map_, tile.row, tile.height)
+        starts = {first: fn.element(base, element, first) for first, _ in places}
+        return [fn.element(starts[first], element, integer(step)) for first, step in places]
 
     def _store_sums(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
         fn = self.fn
-        for row, values in enumerate(sums):
-            address = self._result_address(tile, row)
+        for address, values in zip(self._result_addresses(tile), sums, strict=True):
             for number, (value, lanes) in enumerate(zip(values, tile.vectors, strict=True)):
                 place = fn.element(address, memory_type(self.dtype), integer(number * self.plan.lanes))
                 stored = to_memory(fn, value, self.dtype, self.evaluator.target)
@@ -320,8 +319,7 @@ class ContractionEmitter:
         fn.place(later)
         add = "fadd" if self.vector.is_float else "add"
         totals: list[list[Value]] = []
-        for row, values in enumerate(sums):
-            address = self._result_address(tile, row)
+        for address, values in zip(self._result_addresses(tile), sums, strict=True):
             totals.append([])
             for number, (value, lanes) in enumerate(zip(values, tile.vectors, strict=True)):
                 place = fn.element(address, memory_type(self.dtype), integer(number * self.plan.lanes))
