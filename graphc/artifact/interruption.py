@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -18,6 +20,19 @@ class _SignalError(BaseException):
     """A signal arrived."""
 
 
+@contextmanager
+def _blocked(signals: Collection[signal.Signals]) -> Iterator[None]:
+    """Signals that arrive here come at the end (where the system can hold them back)."""
+    if not signals or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Interruption:
     """Within ``with Interruption() as interruption:`` SIGINT and SIGTERM unwind the stack.
 
@@ -29,7 +44,7 @@ class Interruption:
     def __init__(self) -> None:
         self._replaced: dict[signal.Signals, Any] = {}
         self._arrived: int | None = None
-        self._shielded = False
+        self._shielded = True
 
     def shield(self) -> None:
         """From here on signals wait."""
@@ -41,18 +56,29 @@ class Interruption:
                 if signal.getsignal(number) is default:
                     signal.signal(number, self._handle)
                     self._replaced[number] = default
+        if self._arrived is not None:
+            self._restore()
+        self._shielded = False
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._shielded = True
-        for number, handler in self._replaced.items():
-            signal.signal(number, handler)
-        if self._arrived is not None:
-            os.kill(os.getpid(), self._arrived)
+        self._restore()
+
+    def _restore(self) -> None:
+        """The handlers of before, and to them the signal that arrived."""
+        # Between the change of a handler and its taking effect Python drops a signal: none arrives in that time.
+        with _blocked(self._replaced):
+            for number, handler in self._replaced.items():
+                signal.signal(number, handler)
+            if self._arrived is not None:
+                os.kill(os.getpid(), self._arrived)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._arrived = number
-        if not self._shielded:
+        # A signal may strike in the first instruction of these, before they shield themselves.
+        leaving = frame is not None and frame.f_code in (Interruption.__exit__.__code__, Interruption.shield.__code__)
+        if not self._shielded and not leaving:
             raise _SignalError

@@ -253,19 +253,6 @@ while True:
 """
 
 
-def _ended(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
-    """How a process ends at a signal, or at a second one.
-
-    Python swallows an exception that strikes in a callback of its own, such as that of a weak reference.
-    """
-    process.send_signal(number)
-    try:
-        return process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.send_signal(number)
-        return process.wait(timeout=30)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_leaves_the_destination_absent_or_complete(tmp_path: Path, number: signal.Signals) -> None:
     random = np.random.default_rng(int(number))
@@ -277,7 +264,8 @@ def test_a_signal_leaves_the_destination_absent_or_complete(tmp_path: Path, numb
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(float(random.uniform(0.001, 0.05)))
-        assert _ended(process, number) == -number
+        process.send_signal(number)
+        assert process.wait(timeout=30) == -number
         process.stdout.close()
         left = sorted(os.listdir(folder))
         if number != signal.SIGKILL:
