@@ -17,7 +17,7 @@ from graphc.backends.llvm.calls import Bases, Pointer
 from graphc.backends.llvm.emitter import Function
 from graphc.backends.llvm.packing import Action, EntryPlan, Invoke, Move, Repeat, Wait
 from graphc.backends.llvm.threads.barriers import is_lone, synchronised
-from graphc.backends.llvm.threads.pool import ALONE
+from graphc.backends.llvm.threads.members import ALONE
 from graphc.backends.llvm.threads.team import Team
 from graphc.backends.llvm.values import I32, I64, PTR, Type, Value, constant, escaped, integer, symbol
 

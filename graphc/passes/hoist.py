@@ -56,18 +56,14 @@ class _Hoister:
     def find(self) -> dict[Node, Node]:
         """Body node → body input that now holds its value."""
         region = self.parts.region
-        fixed: set[Node] = set(self.parts.invariants)
+        fixed = self.parts.fixed_nodes()
         sequences = {part.inner: part for part in self.parts.sequences}
         stepwise: set[Node] = set(sequences)
         heavy: set[Node] = set()
         for node in region.nodes:
-            if node.op.name == "constant":
-                fixed.add(node)
-            if not node.inputs:
+            if node in fixed or not node.inputs:
                 continue
-            if all(operand in fixed for operand in node.inputs):
-                fixed.add(node)
-            elif all(operand in fixed or operand in stepwise for operand in node.inputs) and can_lift(
+            if all(operand in fixed or operand in stepwise for operand in node.inputs) and can_lift(
                 self.parts, node, self.byte_limit
             ):
                 stepwise.add(node)

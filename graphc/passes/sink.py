@@ -68,16 +68,15 @@ class _Sinker:
         readers = users(region.nodes)
         following = {carry.following for carry in parts.carries}
         self.inputs = set(region.inputs)
-        self.fixed = set(parts.invariants)
+        self.fixed = parts.fixed_nodes()
         self.sequences = {part.inner for part in parts.sequences}
         stacked = {part.value for part in parts.stacks if part.result in parts.used} - self.inputs
         # Other views of what is there for all trips, or will be.
         self.views: set[Node] = set()
         for node in region.nodes:
-            if node.op.name == "constant" or (node.inputs and all(operand in self.fixed for operand in node.inputs)):
-                self.fixed.add(node)
-            elif (
-                node.op.kind is OpKind.MOVEMENT
+            if (
+                node not in self.fixed
+                and node.op.kind is OpKind.MOVEMENT
                 and all(o in self.views or o in self.sequences or o in stacked for o in node.inputs)
                 and can_lift(parts, node, byte_limit)
             ):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from graphc.backends.llvm.emitter import Block, Function
 from graphc.backends.llvm.evaluate import Evaluator
-from graphc.backends.llvm.threads.pool import BARRIER
+from graphc.backends.llvm.threads.members import BARRIER
 from graphc.backends.llvm.values import I64, PTR, Value, integer
 
 Part = tuple[Value, Value]

@@ -15,7 +15,8 @@ import graphc as G
 from graphc import nn
 from graphc.backends.llvm.codegen import emit_module
 from graphc.backends.llvm.host import host_target
-from graphc.backends.llvm.threads.pool import MOST_THREADS, supports_threads
+from graphc.backends.llvm.threads.members import MOST_THREADS
+from graphc.backends.llvm.threads.pool import supports_threads
 from graphc.driver import lower
 from tests.backends.llvm.teams import Teamwork, initial_states
 
