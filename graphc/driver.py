@@ -18,6 +18,7 @@ from graphc import ops as _ops  # noqa: F401  (fills the op registry)
 from graphc.artifact.compiled import CompiledModel, read_states, save_states
 from graphc.artifact.loader import load
 from graphc.artifact.profile import Profiled, Profiler
+from graphc.artifact.runtime.threads import initial_count
 from graphc.artifact.spec import Backend, Build, Checks, NativeBuild, check_name, describe_checks
 from graphc.budget import fit, parse_bytes
 from graphc.cache import Place, Record, machine_of, place_of
@@ -277,8 +278,16 @@ def _run_passes(
     return Module(module.name, entries, tuple(module.states.values()))
 
 
-def profile(module: Module, entry: str, options: Options | None = None) -> tuple[CompiledModel, Profiled]:
+def profile(
+    module: Module, entry: str, options: Options | None = None, *, threads: int | str | None = None
+) -> tuple[CompiledModel, Profiled]:
     """One entry point of a module, compiled so that it times what it calls.
+
+    Args:
+        module: the module.
+        entry: the entry point.
+        options: how to compile it.
+        threads: as for :func:`compile`; what the first one does is counted.
 
     Returns:
         A model, and what its calls are counted with.
@@ -289,8 +298,9 @@ def profile(module: Module, entry: str, options: Options | None = None) -> tuple
     options = options or Options()
     module = bind_dimensions(module, options.dims)
     alone = Module(module.name, {entry: module.entry(entry)}, tuple(module.states.values()))
-    made = _profiler(options.backend).build(_run_passes(alone, options), options, stage)
-    return CompiledModel(alone, made.build, program=made.program, seed=options.seed), made
+    count = initial_count(threads, 1)
+    made = _profiler(options.backend).build(_run_passes(alone, options), options, stage, threads=count > 1)
+    return CompiledModel(alone, made.build, program=made.program, seed=options.seed, threads=count), made
 
 
 def machine(backend: str = "llvm", *, again: bool = False) -> Machine:

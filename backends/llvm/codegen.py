@@ -61,7 +61,13 @@ Instrument = Callable[[EntryPlan, Sequence[KernelCode]], tuple[EntryPlan, list[F
 
 
 def emit_module(
-    program: Program, target: Target, prefix: str, *, fast_math: bool = False, instrument: Instrument | None = None
+    program: Program,
+    target: Target,
+    prefix: str,
+    *,
+    fast_math: bool = False,
+    instrument: Instrument | None = None,
+    threads: bool = True,
 ) -> ModuleText:
     """Emit a program for a target; ``instrument`` changes what the entry points do (``profile.py``).
 
@@ -76,7 +82,7 @@ def emit_module(
         for number, kernel in enumerate(program.kernels)
     ]
     sharing = nothing_shared(program)
-    if supports_threads(target) and instrument is None:
+    if threads and supports_threads(target):
         sharing = share(program, schedules, target)
     codes = [
         emitter.emit(number, kernel, separate[number], schedules[number], sharing.kernels[number])

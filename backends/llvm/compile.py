@@ -54,7 +54,13 @@ class Native:
 
 
 def compile_program(
-    program: Program, target: Target, prefix: str, *, fast_math: bool = False, instrument: Instrument | None = None
+    program: Program,
+    target: Target,
+    prefix: str,
+    *,
+    fast_math: bool = False,
+    instrument: Instrument | None = None,
+    threads: bool = True,
 ) -> Native:
     """Compile a program for a target.
 
@@ -64,9 +70,10 @@ def compile_program(
         prefix: exported functions are called ``PREFIX_ENTRY``; a C identifier.
         fast_math: allow re-association, approximate division and contraction everywhere.
         instrument: changes what the entry points do.
+        threads: whether several threads can share a call, where that pays.
     """
     with stage("emit"):
-        module = emit_module(program, target, prefix, fast_math=fast_math, instrument=instrument)
+        module = emit_module(program, target, prefix, fast_math=fast_math, instrument=instrument, threads=threads)
     code = object_code(module.ir, target)
     return Native(module.ir, code, module.exports, module.arena_bytes, target, module.parallel, module.end)
 

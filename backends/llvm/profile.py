@@ -22,6 +22,8 @@ from graphc.backends.llvm.emitter import Function
 from graphc.backends.llvm.packing import Action, EntryPlan, Invoke, KernelCode, Move, Repeat
 from graphc.backends.llvm.peaks import machine, machine_identity
 from graphc.backends.llvm.probe import load_probes, probe
+from graphc.backends.llvm.threads.barriers import is_lone
+from graphc.backends.llvm.threads.team import Team
 from graphc.backends.llvm.values import I1, I64, PTR, Value, integer, symbol
 from graphc.config import Options
 from graphc.errors import UnsupportedOp
@@ -36,8 +38,14 @@ _MOST_SITES = 4096
 _EMPTY_RUNS = 1000
 
 
-def build(module: Module, options: Options, stage: Stage) -> Profiled:
+def build(module: Module, options: Options, stage: Stage, *, threads: bool = False) -> Profiled:
     """Compile a scheduled module with one entry point so that it times itself.
+
+    Args:
+        module: the module.
+        options: how to compile it.
+        stage: times the stages.
+        threads: several threads are to run it; what the first one does is counted.
 
     Raises:
         UnsupportedOp: the processor's counter cannot be read (E333).
@@ -45,8 +53,15 @@ def build(module: Module, options: Options, stage: Stage) -> Profiled:
     target = target_of(options)
     with stage("lower"):
         program = lower_module(module)
-    wrappers = _Wrappers(_counter(target))
-    native = compile_program(program, target, module.name, fast_math=options.fast_math, instrument=wrappers.instrument)
+    wrappers = _Wrappers(_counter(target), threads)
+    native = compile_program(
+        program,
+        target,
+        module.name,
+        fast_math=options.fast_math,
+        instrument=wrappers.instrument,
+        threads=threads,
+    )
     made = loaded(native, stage)
     counts, sites = wrappers.counts, wrappers.sites
     now, empty_ticks = _clock(target)
@@ -86,11 +101,13 @@ class _Wrappers:
 
     Attributes:
         counter: the intrinsic that reads the tick.
+        threads: several threads are to run it: what all of them do, but do not share, is not counted.
         counts: ticks and runs of each site.
         functions: the wrapper of each site.
     """
 
     counter: str
+    threads: bool = False
     counts: np.ndarray[tuple[int, int], np.dtype[np.int64]] = field(
         default_factory=lambda: np.zeros((_MOST_SITES, 2), np.int64)
     )
@@ -114,15 +131,17 @@ class _Wrappers:
         """An action that counts.  Loops nest only a few levels: this may call itself."""
         if isinstance(action, Repeat):
             return replace(action, body=tuple(self._wrapped(inner, packs) for inner in action.body))
+        if self.threads and not is_lone(action) and not (isinstance(action, Invoke) and action.shared):
+            return action
         if isinstance(action, Move):
             wrapper = self.wrapper(Site("copy", (), "memcpy", action.nbytes), action.step, 2, False)
             return action if wrapper is None else Invoke(wrapper, (action.target, action.source))
         if not isinstance(action, Invoke):
             return action
         nbytes = packs.get(action.function)
-        site = Site("kernel" if nbytes is None else "pack", (), action.function, nbytes or 0)
+        site = Site("kernel" if nbytes is None else "pack", (), action.function, nbytes or 0, action.shared)
         fails = action.check is not None
-        wrapper = self.wrapper(site, action.step, len(action.pointers) + fails, fails)
+        wrapper = self.wrapper(site, action.step, len(action.pointers) + action.shared + fails, fails)
         return action if wrapper is None else replace(action, function=wrapper)
 
     def wrapper(self, site: Site, step: Call | Copy | None, arguments: int, fails: bool) -> str | None:
@@ -152,10 +171,15 @@ class _Wrappers:
         else:
             result = fn.call(site.function, I1 if fails else None, fn.arguments)
         ticks = fn.binary("sub", fn.intrinsic(self.counter, I64, []), start)
+        after = fn.new_block()
+        if site.shared:
+            Team(fn, fn.arguments[-2 if fails else -1]).skip_others(after)
         for column, amount in enumerate((ticks, integer(1))):
             address = self.counts.ctypes.data + self.counts.strides[0] * number + self.counts.strides[1] * column
             place = Value(f"inttoptr (i64 {address} to ptr)", PTR)
             fn.store(fn.add(fn.load(I64, place, 8), amount), place, 8)
+        fn.jump(after)
+        fn.place(after)
         fn.ret(result if fails else None)
         return fn
 

@@ -20,12 +20,14 @@ class Site:
         steps: of the entry point; calls of one kernel that come from one line of the model.
         function: its symbol in the code.
         nbytes: of a packed operand or a copy.
+        shared: a team of threads runs it; what is counted is its first member's.
     """
 
     kind: Literal["kernel", "pack", "copy"]
     steps: tuple[Call | Copy, ...]
     function: str
     nbytes: int = 0
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Profiler:
     """What a backend can measure.
 
     Attributes:
-        build: (module with one entry point, after the passes; options) → code that times itself.
+        build: (module with one entry point, after the passes; options; a stage's clock; whether several threads are
+            to run it) → code that times itself.
         machine: measures what one core can do; takes about a second.
         identity: what the result of ``machine`` depends on.
     """

@@ -37,7 +37,7 @@ class KernelTime:
         runs: how often it ran.
         seconds: of all runs together.
         cost: of all runs together.
-        limit: the least seconds that they could take on this machine.
+        limit: the least seconds that they could take on this machine, on as many of its cores as share them.
         limited_by: ``arithmetic``, ``reading`` or ``writing``.
     """
 
@@ -63,6 +63,7 @@ class Profile:
         kernels: the slowest first.
         between: seconds of the call outside of all kernels.
         overhead: how much slower the code that times itself is, as a share.
+        threads: that a call has; kernels are timed on the first one.
     """
 
     entry: str
@@ -70,6 +71,7 @@ class Profile:
     kernels: tuple[KernelTime, ...]
     between: float
     overhead: float
+    threads: int = 1
 
     @property
     def limit(self) -> float:
@@ -84,16 +86,19 @@ def profile_entry(subject: Subject, entry: EntrySpec, arguments: argparse.Namesp
     assert subject.module is not None
     module = _alone(subject.module, entry.name)
     options = Options(arguments.backend, arguments.cpu, arguments.fast_math)
-    timed, profiled = driver.profile(module, entry.name, options)
-    plain = driver.compile(module, arguments.backend, cpu=arguments.cpu, fast_math=arguments.fast_math)
+    timed, profiled = driver.profile(module, entry.name, options, threads=arguments.threads)
+    plain = driver.compile(
+        module, arguments.backend, cpu=arguments.cpu, fast_math=arguments.fast_math, threads=timed.threads
+    )
     inputs = random_inputs(module.entry(entry.name), np.random.default_rng(arguments.seed))
     values = [inputs[spec.name] for spec in entry.inputs]
     calls = [lambda model=model: getattr(model, entry.name)(*values) for model in (plain, timed)]
     seconds, slower, counts = _measure(calls[0], calls[1], profiled, arguments.seconds)
-    kernels = _kernel_times(profiled, entry.name, counts, machine)
+    kernels = _kernel_times(profiled, entry.name, counts, machine, timed.threads)
     between = max(0.0, seconds - sum(line.seconds for line in kernels))
     # Where the kernels alone took longer than a call, they took all of it.
-    return Profile(entry.name, max(seconds, sum(line.seconds for line in kernels)), kernels, between, slower)
+    total = max(seconds, sum(line.seconds for line in kernels))
+    return Profile(entry.name, total, kernels, between, slower, timed.threads)
 
 
 def _alone(module: Module, entry: str) -> Module:
@@ -141,7 +146,7 @@ def _measure(
 
 
 def _kernel_times(
-    profiled: Profiled, entry: str, counts: list[tuple[float, float]], machine: Machine
+    profiled: Profiled, entry: str, counts: list[tuple[float, float]], machine: Machine, threads: int
 ) -> tuple[KernelTime, ...]:
     program = profiled.program
     made = program.entries[entry]
@@ -167,7 +172,7 @@ def _kernel_times(
                 runs=times,
                 seconds=seconds,
                 cost=cost.times(times),
-                limit=limit * times,
+                limit=limit * times / (threads if site.shared else 1),
                 limited_by=limited_by if limit else "",
             )
         )

@@ -45,8 +45,6 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     """Time each kernel, and set it against what the machine can do."""
     if arguments.seed < 0:
         raise GraphcValueError("E106", f"--seed must not be negative, got {arguments.seed}")
-    if arguments.threads not in (None, 1):
-        raise GraphcValueError("E106", "a profile is of one thread", hint="leave out --threads")
     from graphc import driver
     from graphc.cli.kernel_times import profile_entry
     from graphc.cli.subject import choose_entry, open_model
@@ -66,10 +64,13 @@ def _show(made: Profile, machine: Machine, top: int, console: Console) -> None:
         rest = sum(line.seconds for line in made.kernels[top:])
         rows.append((f"{len(made.kernels) - top} more", "", "", "", readable_time(rest), f"{rest / made.seconds:.1%}"))
     share = made.between / made.seconds
-    rows.append(("(between kernels)", "", "", "", readable_time(made.between), f"{share:.1%}"))
+    between = "(between kernels)" if made.threads == 1 else "(between kernels, and waiting for each other)"
+    rows.append((between, "", "", "", readable_time(made.between), f"{share:.1%}"))
     header = ("kernel", "layer", "line", "runs", "time", "share", "GFLOP/s", "GB/s", "of limit", "limited by")
     filled = [(*row, *[""] * (len(header) - len(row))) for row in rows]
     console.say(table(filled, header=header, right=[3, 4, 5, 6, 7, 8]))
+    if made.threads > 1:
+        console.say(f"the first of {made.threads} threads; what they share is measured against as many cores")
     console.say(
         f"{made.entry}: {readable_time(made.seconds)} a call, {made.limit / made.seconds:.0%} of the limit; "
         f"timing the kernels makes it {made.overhead:.1%} slower"
@@ -102,6 +103,7 @@ def _row(line: KernelTime, total: float) -> tuple[str, ...]:
 def _figures(made: Profile, machine: Machine) -> dict[str, Any]:
     return {
         "entry": made.entry,
+        "threads": made.threads,
         "seconds": made.seconds,
         "limit_seconds": made.limit,
         "between_seconds": made.between,

@@ -46,6 +46,33 @@ def test_figures_as_json_belong_together(graphc):
     assert figures["profiling_overhead"] > -1.0
 
 
+WIDE = """
+import graphc as G
+
+x = G.input("x", (256, 256))
+w = G.parameter("w", shape=(256, 256))
+y = G.sum(G.tanh(x @ w) @ w, axis=1)
+model = G.Model(predict=y)
+"""
+
+
+def test_two_threads_share_what_is_worth_it(graphc, folder):
+    (folder / "wide.py").write_text(WIDE)
+    command = ["profile", "wide.py", "--seconds", "0.05", "--threads"]
+    text = graphc(*command, "2").out
+    assert "the first of 2 threads" in text
+    assert "(between kernels, and waiting for each other)" in text
+    one, two = (json.loads(graphc(*command, number, "--json").out) for number in "12")
+    assert (one["threads"], two["threads"]) == (1, 2)
+    products = [[line for line in figures["kernels"] if line["flops"] > 2e7] for figures in (one, two)]
+    assert [[line["runs"] for line in lines] for lines in products] == [[1, 1], [1, 1]]
+    for alone, shared in zip(
+        *(sorted(lines, key=lambda line: line["kernel"]) for lines in products),
+        strict=True,
+    ):
+        assert shared["limit_seconds"] == pytest.approx(alone["limit_seconds"] / 2)
+
+
 def test_only_the_slowest_are_listed(graphc):
     text = graphc("profile", "classifier.py", "--entry", "train", "--seconds", "0.05", "--top", "2").out
     assert len([line for line in text.splitlines() if "classifier.py:" in line]) <= 2
@@ -61,6 +88,6 @@ def test_what_cannot_be_profiled_is_refused(refused, graphc):
     assert "--backend llvm" in refused([*PROFILE, "--backend", "numpy"], 2, "E333")
     assert "did you mean predict?" in refused([*PROFILE, "--entry", "predikt"], 2, "E448")
     refused([*PROFILE, "--seed", "-1"], 2, "E106")
-    refused([*PROFILE, "--threads", "2"], 2, "E106")
+    refused([*PROFILE, "--threads", "-2"], 2, "E106")
     assert graphc("compile", "recurrent.py", "--backend", "numpy", "-q").code == 0
     assert "compiled" in refused(["profile", "recurrent"], 74, "E101")
