@@ -41,7 +41,7 @@ BACKENDS = ("kernel", "numpy", "llvm")
 LEVELS = ("x86-64", "avx2") if platform.machine() in ("x86_64", "AMD64") else ("host",)
 """Processors that lack what this one may have: wide vectors, fused multiply-add, conversion of float16.
 
-As backends they are called ``llvm x86-64`` and ``llvm avx2``.
+As backends they are called ``llvm x86-64`` and ``llvm avx2``; ``llvm aarch64`` runs in an emulator.
 """
 
 _GUARD = 64
@@ -178,6 +178,25 @@ def _llvm(module: Module, level: str | None = None) -> Runner:
     return call
 
 
+def _emulated(module: Module) -> Runner:
+    from graphc.backends.llvm.compile import compile_program
+    from graphc.backends.llvm.host import arm_target
+    from tests.arm_emulation import ArmCode
+
+    program = program_of(module)
+    native = compile_program(program, arm_target(), "test")
+    code = ArmCode(native.object_bytes)
+
+    def call(entry: str, inputs: Sequence[Array], states: Mapping[str, Array] | None) -> Result:
+        def function(*pointers: Any) -> int:
+            addresses = [p.value if isinstance(p, ctypes.c_void_p) else ctypes.addressof(p) for p in pointers]
+            return code(native.exports[entry], *addresses)
+
+        return _call_native(program, function, native.arena_bytes, entry, inputs, states)
+
+    return call
+
+
 def _call_native(
     program: Program,
     function: Any,
@@ -229,5 +248,6 @@ _COMPILERS: Mapping[str, Callable[[Module], Runner]] = {
     "kernel": _kernel,
     "numpy": _numpy,
     "llvm": _llvm,
+    "llvm aarch64": _emulated,
     **{f"llvm {level}": functools.partial(_llvm, level=level) for level in LEVELS},
 }

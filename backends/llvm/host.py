@@ -69,6 +69,11 @@ def host_target(features: str | None = None) -> Target:
     return Target(_linux_or_own_triple(), cpu, "", bits, registers, has_fma=modern, has_half_conversion=modern)
 
 
+def arm_target() -> Target:
+    """What every 64-bit Arm machine with Linux has: NEON with fused multiply-add and float16 conversion."""
+    return Target("aarch64-unknown-linux-gnu", "generic", "+neon", 128, 32, has_fma=True, has_half_conversion=True)
+
+
 def _linux_or_own_triple() -> str:
     """The machine's own triple where it is x86-64 already, otherwise Linux on x86-64."""
     own = str(llvm.get_default_triple())

@@ -87,7 +87,7 @@ def test_op_after_all_passes(op: str, backend: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", (*LEVELS, "aarch64"))
 @pytest.mark.parametrize("op", OPS)
 def test_op_on_other_processors(op: str, level: str) -> None:
     check(op, f"llvm {level}", "plain")
