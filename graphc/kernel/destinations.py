@@ -7,6 +7,7 @@ is claimed when the first producer is lowered.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,11 +60,14 @@ class Destinations:
 
     def plan(self, nodes: Sequence[Node]) -> None:
         """Pass the requests on from readers to producers."""
+        readers = Counter(operand for node in nodes for operand in node.inputs)
         for node in reversed(nodes):
             name = node.op.name
             if name in ("stack", "concat"):
                 wanted: Sequence[Node] = node.inputs
-            elif name == "pad" or (name in INVERTIBLE_VIEW_OPS and self._is_wanted(node)):
+            elif name == "pad" or (
+                name in INVERTIBLE_VIEW_OPS and (self._is_wanted(node) or _is_rearranged(node, readers))
+            ):
                 wanted = node.inputs[:1]
             else:
                 continue
@@ -110,6 +114,21 @@ class Destinations:
 
     def _temporary(self, node: Node) -> View:
         return self._emitter.temporary(node.op.name, node.dtype, node.tensor.static_shape)
+
+
+def _is_rearranged(node: Node, readers: Mapping[Node, int]) -> bool:
+    """A reshape that is no view of what it reshapes, since axes were exchanged: whoever computes that may write it in
+    the new order at once.
+
+    Rows must stay rows, or it would be written from one line of the cache to the next; and nobody else may read it.
+    """
+    if node.op.name != "reshape" or node.inputs[0].op.name != "transpose":
+        return False
+    exchanged = node.inputs[0]
+    source = exchanged.inputs[0]
+    permutation = exchanged.attrs["permutation"]
+    is_computed = source.op.name not in (*VIEW_OPS, "input", "state", "constant")
+    return is_computed and readers[source] == 1 and permutation[-1] == len(permutation) - 1
 
 
 def region_of(parent: Node, operand: int, view: View) -> View | None:
