@@ -21,12 +21,14 @@ from graphc.ir.interp import evaluate
 from graphc.ir.node import Node
 from graphc.ir.rewrite import rewrite
 from graphc.ir.types import TensorType, bool_
+from graphc.ir.verify import verify
 from graphc.kernel.lower import lower_module
 from graphc.kernel.program import Program
 from graphc.kernel.run import run_entry
 from graphc.kernel.verify import verify_program
+from graphc.passes.block import Block
 from graphc.passes.decompose import Decompose
-from graphc.passes.pipeline import run_pipeline
+from graphc.passes.pipeline import PIPELINE, run_pipeline
 
 Array = np.ndarray[Any, Any]
 Result = tuple[dict[str, Array], dict[str, Array]]
@@ -66,6 +68,19 @@ def with_passes(module: Module, *, only: Sequence[str] | None = None, disable: S
         module.name,
         {name: run_pipeline(g, only=only, disable=disable, check=True) for name, g in module.entries.items()},
     )
+
+
+def in_small_blocks(module: Module, cache_bytes: int = 4096) -> Module:
+    """The module after the pipeline with loops cut into blocks of few steps, as only large loops are otherwise."""
+    entries = {}
+    for name, graph in module.entries.items():
+        for step, _ in PIPELINE:
+            if isinstance(step, Block):
+                step = Block(least_bytes=0, cache_bytes=cache_bytes, least=2)
+            graph = step.run(graph)
+            verify(graph)
+        entries[name] = graph
+    return Module(module.name, entries)
 
 
 def without_training(graph: Graph) -> Graph:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.ir.attrs import AttrValue
 from graphc.ir.builder import Builder
@@ -48,6 +48,16 @@ class LoopParts:
             inputs[carries:sequences],
             inputs[sequences:],
             attrs["slices"],
+        )
+
+    def with_operands(self, operands: Sequence[Node]) -> LoopParts:
+        """The same with other operands, in the order of the node's."""
+        count, before = len(self.carries), len(self.carries) + len(self.invariants)
+        return replace(
+            self,
+            carries=tuple(operands[:count]),
+            invariants=tuple(operands[count:before]),
+            sequences=tuple(operands[before:]),
         )
 
 

@@ -11,18 +11,18 @@ backward loop reads, stay plain loops.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
-from graphc.ir.rewrite import RecordingBuilder, inline, rebuilt
+from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import users
-from graphc.ir.types import int64
 from graphc.ops.loop_parts import LoopParts, Slice, make_loop
 from graphc.passes.base import Pass
 from graphc.passes.checkpoint_plan import SegmentPlan, carry_of, plan_segments, trips_of
+from graphc.passes.segments import Chunks, OuterBody, Pieces, chunked, flat
 
 
 @dataclass(frozen=True)
@@ -51,99 +51,6 @@ class Checkpoint(Pass):
         return _rebuild(graph, plans) if plans else graph
 
 
-# -- pieces of loops ---------------------------------------------------------------------------------------------------
-
-
-def _region(body: Graph, outputs: Sequence[Node], origin: int | None) -> Graph:
-    """The body with other outputs; input ``origin``, if any, is a new one: the number of the first trip."""
-    fresh = Builder()
-    operands = [fresh.input(node.attrs["name"], node.tensor) for node in body.inputs]
-    inputs = list(operands)
-    if origin is not None:
-        first = fresh.input("first", body.inputs[0].tensor)
-        inputs.insert(origin, first)
-        operands[0] = fresh.op("add", operands[0], first)
-    whole = Graph.make("body", body.inputs, [(f"o{i}", node) for i, node in enumerate(outputs)], builder=_noted(body))
-    made = inline(fresh, whole, operands)
-    return Graph.make("body", inputs, [(f"o{i}", node) for i, node in enumerate(made)], builder=fresh)
-
-
-def _noted(body: Graph) -> Builder:
-    """A builder with the notes of a body's nodes."""
-    builder = Builder()
-    for node in body.nodes:
-        builder.set_note(node, body.note(node))
-    return builder
-
-
-class _Pieces:
-    """Makes loops over some trips of a loop."""
-
-    def __init__(self, loop: LoopParts) -> None:
-        self.loop = loop
-        self.carries = len(loop.carries)
-        self.counted = any(loop.body.inputs[0] in node.inputs for node in loop.body.nodes)
-
-    def run(
-        self,
-        b: Builder,
-        trips: int,
-        origin: Node,
-        carries: Sequence[Node],
-        invariants: Sequence[Node],
-        sequences: Sequence[Node],
-        slices: Sequence[Slice],
-        stacked: Sequence[Node],
-    ) -> list[Node]:
-        """A loop whose first trip is number ``origin``: the carries after it, then the stacks of ``stacked``."""
-        outputs = [*self.loop.body.output_nodes[: self.carries], *stacked]
-        if not self.counted:
-            body = _region(self.loop.body, outputs, None)
-            return make_loop(b, trips, body, carries, invariants, sequences, slices)
-        body = _region(self.loop.body, outputs, 1 + self.carries)
-        return make_loop(b, trips, body, carries, (origin, *invariants), sequences, slices)
-
-    def plain(self, b: Builder, first: int, trips: int, carries: Sequence[Node], stacked: Sequence[Node]) -> list[Node]:
-        """Trips ``first`` to ``first + trips`` of the loop."""
-        slices = [(axis, start + step * first, step) for axis, start, step in self.loop.slices]
-        origin = b.constant(first, int64)
-        return self.run(b, trips, origin, carries, self.loop.invariants, self.loop.sequences, slices, stacked)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunks:
-    """What the segments read of a sequence: ``whole`` is [segment][step] in the order of memory."""
-
-    whole: Node
-    descending: bool
-
-    def outer(self, count: int, *, reverse: bool = False) -> Slice:
-        """How a loop over segments reads, in the order of the steps or against it."""
-        return (0, count - 1, -1) if self.descending is not reverse else (0, 0, 1)
-
-    def inner(self, segment: int) -> Slice:
-        """How the loop over a segment's steps reads."""
-        return (0, segment - 1, -1) if self.descending else (0, 0, 1)
-
-
-def _chunks(b: Builder, sequence: Node, place: Slice, first: int, count: int, segment: int) -> _Chunks:
-    """The elements of ``count`` segments from trip ``first`` on."""
-    axis, start, step = place
-    trips = count * segment
-    begin = start + step * first
-    low = begin if step > 0 else begin + step * (trips - 1)
-    stride = abs(step)
-    if axis:
-        others = [other for other in range(sequence.rank) if other != axis]
-        sequence = b.op("transpose", sequence, permutation=(axis, *others))
-    rest = sequence.shape[1:]
-    if (low, stride, trips) != (0, 1, sequence.shape[0]):
-        stops = (low + (trips - 1) * stride + 1, *rest)
-        steps = (stride, *(1,) * len(rest))
-        sequence = b.op("slice", sequence, starts=(low, *(0,) * len(rest)), stops=stops, steps=steps)
-    return _Chunks(b.op("reshape", sequence, shape=(count, segment, *rest)), step < 0)
-
-
 # -- the new loops -----------------------------------------------------------------------------------------------------
 
 
@@ -152,21 +59,21 @@ class _Split:
 
     def __init__(self, plan: SegmentPlan) -> None:
         self.plan = plan
-        self.forward = _Pieces(LoopParts.of(plan.forward))
-        self.backward = _Pieces(LoopParts.of(plan.backward))
+        self.forward = Pieces(LoopParts.of(plan.forward))
+        self.backward = Pieces(LoopParts.of(plan.backward))
         outputs = self.forward.loop.body.output_nodes
         self.stacks = range(self.forward.carries, len(outputs))
         self.kept = [k for k in self.stacks if k not in plan.again]
         self.before: dict[int, Node] = {}
         self.behind: dict[int, Node] = {}
-        self.chunks: list[_Chunks] = []
+        self.chunks: list[Chunks] = []
         self.checkpoints: list[Node] = []
         self.reached: list[Node] = []
 
     def run_forward(self, b: Builder, operands: Sequence[Node]) -> list[Node | None]:
         """The results of the forward loop; None for the stacks that are computed again."""
         plan, pieces = self.plan, self.forward
-        pieces.loop = _with_operands(pieces.loop, operands)
+        pieces.loop = pieces.loop.with_operands(operands)
         outputs = pieces.loop.body.output_nodes
         n, everything = pieces.carries, [outputs[k] for k in self.stacks]
         carries = list(pieces.loop.carries)
@@ -186,9 +93,7 @@ class _Split:
             if k in plan.again:
                 results.append(None)
                 continue
-            joined = [
-                part for part in (self.before.get(k), _flat(b, middle[k]), self.behind.get(k)) if part is not None
-            ]
+            joined = [part for part in (self.before.get(k), flat(b, middle[k]), self.behind.get(k)) if part is not None]
             results.append(b.op("concat", *joined, axis=0) if len(joined) > 1 else joined[0])
         return results
 
@@ -197,8 +102,8 @@ class _Split:
         plan, pieces = self.plan, self.forward
         loop, n = pieces.loop, pieces.carries
         for sequence, place in zip(loop.sequences, loop.slices, strict=True):
-            self.chunks.append(_chunks(b, sequence, place, plan.first, plan.count, plan.segment))
-        outer = _OuterBody([*carries], loop.invariants, [chunks.whole for chunks in self.chunks])
+            self.chunks.append(chunked(b, sequence, place, plan.first, plan.count, plan.segment))
+        outer = OuterBody([*carries], loop.invariants, [chunks.whole for chunks in self.chunks])
         inner = pieces.run(
             outer.b,
             plan.segment,
@@ -236,13 +141,13 @@ class _Split:
         ]
         values = self._segments_backward(b, operands)
         outputs = pieces.loop.body.output_nodes
-        stacks = [_flat(b, stack) for stack in values[n:]]
+        stacks = [flat(b, stack) for stack in values[n:]]
         carries = values[:n]
         done = plan.count * plan.segment
         trips = trips_of(pieces.loop) - done
         if trips:
             assert all(node is not None for node in rest)
-            pieces.loop = _with_operands(pieces.loop, rest)  # type: ignore[arg-type]
+            pieces.loop = pieces.loop.with_operands(rest)  # type: ignore[arg-type]
             made = pieces.plain(b, done, trips, carries, outputs[n:])
             carries = made[:n]
             stacks = [b.op("concat", *pair, axis=0) for pair in zip(stacks, made[n:], strict=True)]
@@ -253,15 +158,15 @@ class _Split:
         plan, pieces, again = self.plan, self.backward, self.forward
         loop, n = pieces.loop, pieces.carries
         fixed, before = [x for x in operands[n : n + len(loop.invariants)] if x is not None], n + len(loop.invariants)
-        own: dict[int, _Chunks] = {}
+        own: dict[int, Chunks] = {}
         for position, place in enumerate(loop.slices):
             node = operands[before + position]
             if before + position not in plan.reads:
                 assert node is not None
-                own[before + position] = _chunks(b, node, place, 0, plan.count, plan.segment)
+                own[before + position] = chunked(b, node, place, 0, plan.count, plan.segment)
         carries = [x for x in operands[:n] if x is not None]
         sequences = [chunks.whole for chunks in (*own.values(), *self.chunks)]
-        outer = _OuterBody(carries, [*fixed, *again.loop.invariants], [*sequences, *self.checkpoints])
+        outer = OuterBody(carries, [*fixed, *again.loop.invariants], [*sequences, *self.checkpoints])
         mine, theirs = outer.sequences[: len(own)], outer.sequences[len(own) : len(sequences)]
         values = {~number: again.loop.body.inputs[1 + number] for number in range(again.carries)}
         values.update(enumerate(again.loop.body.output_nodes))
@@ -279,13 +184,13 @@ class _Split:
         stacks = dict(zip(wanted, made[again.carries :], strict=True))
         read: list[Node] = []
         slices: list[Slice] = []
-        chunked = dict(zip(own, mine, strict=True))
+        segments = dict(zip(own, mine, strict=True))
         for operand in range(before, before + len(loop.slices)):
             if operand in plan.reads:
                 read.append(stacks[plan.reads[operand]])
                 slices.append((0, plan.segment - 1, -1))
             else:
-                read.append(chunked[operand])
+                read.append(segments[operand])
                 slices.append(own[operand].inner(plan.segment))
         inner = pieces.run(
             outer.b,
@@ -303,45 +208,6 @@ class _Split:
         places += [(0, plan.count - 1, -1)] * len(self.checkpoints)
         invariants = [*fixed, *again.loop.invariants]
         return make_loop(b, plan.count, body, carries, invariants, [*sequences, *self.checkpoints], places)
-
-
-class _OuterBody:
-    """The body of a loop over segments, being built."""
-
-    def __init__(self, carries: Sequence[Node], invariants: Sequence[Node], sequences: Sequence[Node]) -> None:
-        self.b = Builder()
-        self.counter = self.b.input("t", self.b.constant(0, int64).tensor)
-        self.carries = [self.b.input(f"c{i}", node.tensor) for i, node in enumerate(carries)]
-        self.invariants = [self.b.input(f"v{i}", node.tensor) for i, node in enumerate(invariants)]
-        self.sequences = [
-            self.b.input(f"s{i}", node.tensor.with_shape(node.shape[1:])) for i, node in enumerate(sequences)
-        ]
-
-    def step(self, factor: int, first: int) -> Node:
-        """``first + factor · segment number``."""
-        moved = self.b.op("multiply", self.counter, self.b.constant(factor, int64))
-        return self.b.op("add", moved, self.b.constant(first, int64))
-
-    def close(self, outputs: Sequence[Node]) -> Graph:
-        """The finished body."""
-        inputs = [self.counter, *self.carries, *self.invariants, *self.sequences]
-        return Graph.make("body", inputs, [(f"o{i}", node) for i, node in enumerate(outputs)], builder=self.b)
-
-
-def _flat(b: Builder, stack: Node) -> Node:
-    """[segment][step] → [step]."""
-    count, segment, *rest = stack.shape
-    return b.op("reshape", stack, shape=(count * segment, *rest))
-
-
-def _with_operands(loop: LoopParts, operands: Sequence[Node]) -> LoopParts:
-    n, before = len(loop.carries), len(loop.carries) + len(loop.invariants)
-    return replace(
-        loop,
-        carries=tuple(operands[:n]),
-        invariants=tuple(operands[n:before]),
-        sequences=tuple(operands[before:]),
-    )
 
 
 def _rebuild(graph: Graph, plans: Mapping[Node, SegmentPlan]) -> Graph:

@@ -11,6 +11,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.verify import verify
 from graphc.passes.accumulate import Accumulate
 from graphc.passes.base import Pass, node_count
+from graphc.passes.block import Block
 from graphc.passes.checkpoint import Checkpoint
 from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
@@ -32,6 +33,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Split(), "a product of which a part can leave its loop is two products"),
     (Merge(), "products that stay in a loop, or leave it, do so together"),
     (Split(), "of merged products some columns may be wanted by nobody, or only behind the loop"),
+    (Block(), "what leaves a loop is of one block of steps at a time, where it would outgrow the cache"),
     (Accumulate(), "before hoist: a sum of products inside a loop is one product outside"),
     (Sink(), "after accumulate, whose stacks it shares: what no carry needs is one batched op behind the loop"),
     (Hoist(), "what does not depend on a carry leaves the loop as one batched op"),

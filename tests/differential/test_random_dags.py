@@ -19,7 +19,7 @@ from graphc.ir.interp import evaluate
 from graphc.ir.node import Node
 from graphc.ir.printer import print_graph
 from graphc.passes.pipeline import pass_names
-from tests.backends_under_test import BACKENDS, Result, compiled, with_passes
+from tests.backends_under_test import BACKENDS, Result, compiled, in_small_blocks, with_passes
 from tests.generators import random_graph, random_loop_graph
 from tests.loop_programs import random_loop_program
 from tests.optable import Array
@@ -90,6 +90,10 @@ def check_seed(kind: str, seed: int, each_pass: Sequence[str], no_passes: Sequen
         if alone.entries[case.graph.name] is not case.graph:
             for backend in each_pass:
                 case.check(backend, alone, f"only {name}")
+    if kind != "graph":
+        blocked = in_small_blocks(case.module)
+        for backend in each_pass:
+            case.check(backend, blocked, "small blocks")
 
 
 @pytest.mark.parametrize(("kind", "seeds"), chunks(COUNTS))

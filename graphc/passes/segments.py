@@ -1,0 +1,132 @@
+"""Parts of loops: some trips of one, and a loop over segments of its trips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.ir.builder import Builder
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.rewrite import inline
+from graphc.ir.types import int64
+from graphc.ops.loop_parts import LoopParts, Slice, make_loop
+
+
+def _region(body: Graph, outputs: Sequence[Node], origin: int | None) -> Graph:
+    """The body with other outputs; input ``origin``, if any, is a new one: the number of the first trip."""
+    fresh = Builder()
+    operands = [fresh.input(node.attrs["name"], node.tensor) for node in body.inputs]
+    inputs = list(operands)
+    if origin is not None:
+        first = fresh.input("first", body.inputs[0].tensor)
+        inputs.insert(origin, first)
+        operands[0] = fresh.op("add", operands[0], first)
+    whole = Graph.make("body", body.inputs, [(f"o{i}", node) for i, node in enumerate(outputs)], builder=_noted(body))
+    made = inline(fresh, whole, operands)
+    return Graph.make("body", inputs, [(f"o{i}", node) for i, node in enumerate(made)], builder=fresh)
+
+
+def _noted(body: Graph) -> Builder:
+    """A builder with the notes of a body's nodes."""
+    builder = Builder()
+    for node in body.nodes:
+        builder.set_note(node, body.note(node))
+    return builder
+
+
+class Pieces:
+    """Makes loops over some trips of a loop."""
+
+    def __init__(self, loop: LoopParts) -> None:
+        self.loop = loop
+        self.carries = len(loop.carries)
+        self.counted = any(loop.body.inputs[0] in node.inputs for node in loop.body.nodes)
+
+    def run(
+        self,
+        b: Builder,
+        trips: int,
+        origin: Node,
+        carries: Sequence[Node],
+        invariants: Sequence[Node],
+        sequences: Sequence[Node],
+        slices: Sequence[Slice],
+        stacked: Sequence[Node],
+    ) -> list[Node]:
+        """A loop whose first trip is number ``origin``: the carries after it, then the stacks of ``stacked``."""
+        outputs = [*self.loop.body.output_nodes[: self.carries], *stacked]
+        if not self.counted:
+            body = _region(self.loop.body, outputs, None)
+            return make_loop(b, trips, body, carries, invariants, sequences, slices)
+        body = _region(self.loop.body, outputs, 1 + self.carries)
+        return make_loop(b, trips, body, carries, (origin, *invariants), sequences, slices)
+
+    def plain(self, b: Builder, first: int, trips: int, carries: Sequence[Node], stacked: Sequence[Node]) -> list[Node]:
+        """Trips ``first`` to ``first + trips`` of the loop."""
+        slices = [(axis, start + step * first, step) for axis, start, step in self.loop.slices]
+        origin = b.constant(first, int64)
+        return self.run(b, trips, origin, carries, self.loop.invariants, self.loop.sequences, slices, stacked)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """What the segments read of a sequence: ``whole`` is [segment][step] in the order of memory."""
+
+    whole: Node
+    descending: bool
+
+    def outer(self, count: int, *, reverse: bool = False) -> Slice:
+        """How a loop over segments reads, in the order of the steps or against it."""
+        return (0, count - 1, -1) if self.descending is not reverse else (0, 0, 1)
+
+    def inner(self, segment: int) -> Slice:
+        """How the loop over a segment's steps reads."""
+        return (0, segment - 1, -1) if self.descending else (0, 0, 1)
+
+
+def chunked(b: Builder, sequence: Node, place: Slice, first: int, count: int, segment: int) -> Chunks:
+    """The elements of ``count`` segments from trip ``first`` on."""
+    axis, start, step = place
+    trips = count * segment
+    begin = start + step * first
+    low = begin if step > 0 else begin + step * (trips - 1)
+    stride = abs(step)
+    if axis:
+        others = [other for other in range(sequence.rank) if other != axis]
+        sequence = b.op("transpose", sequence, permutation=(axis, *others))
+    rest = sequence.shape[1:]
+    if (low, stride, trips) != (0, 1, sequence.shape[0]):
+        stops = (low + (trips - 1) * stride + 1, *rest)
+        steps = (stride, *(1,) * len(rest))
+        sequence = b.op("slice", sequence, starts=(low, *(0,) * len(rest)), stops=stops, steps=steps)
+    return Chunks(b.op("reshape", sequence, shape=(count, segment, *rest)), step < 0)
+
+
+class OuterBody:
+    """The body of a loop over segments, being built."""
+
+    def __init__(self, carries: Sequence[Node], invariants: Sequence[Node], sequences: Sequence[Node]) -> None:
+        self.b = Builder()
+        self.counter = self.b.input("t", self.b.constant(0, int64).tensor)
+        self.carries = [self.b.input(f"c{i}", node.tensor) for i, node in enumerate(carries)]
+        self.invariants = [self.b.input(f"v{i}", node.tensor) for i, node in enumerate(invariants)]
+        self.sequences = [
+            self.b.input(f"s{i}", node.tensor.with_shape(node.shape[1:])) for i, node in enumerate(sequences)
+        ]
+
+    def step(self, factor: int, first: int) -> Node:
+        """``first + factor · segment number``."""
+        moved = self.b.op("multiply", self.counter, self.b.constant(factor, int64))
+        return self.b.op("add", moved, self.b.constant(first, int64))
+
+    def close(self, outputs: Sequence[Node]) -> Graph:
+        """The finished body."""
+        inputs = [self.counter, *self.carries, *self.invariants, *self.sequences]
+        return Graph.make("body", inputs, [(f"o{i}", node) for i, node in enumerate(outputs)], builder=self.b)
+
+
+def flat(b: Builder, stack: Node) -> Node:
+    """[segment][step] → [step]."""
+    count, segment, *rest = stack.shape
+    return b.op("reshape", stack, shape=(count * segment, *rest))
