@@ -9,7 +9,7 @@ from graphc.backends.llvm.memory import Lanes
 from graphc.backends.llvm.reduction import RUN, Accumulator, State, flattened, regrouped
 from graphc.backends.llvm.threads.team import Team, each
 from graphc.backends.llvm.values import Value, constant, integer
-from graphc.kernel.loopir import Apply, Reduce, Scan
+from graphc.kernel.loopir import Apply, Reduce, Scan, Store
 from graphc.kernel.nests import Nest
 
 States = list[State]
@@ -41,14 +41,17 @@ class NestEmitter:
             return
 
         def write(states: States) -> States:
-            # All values first: a store may overwrite what another value reads at this position.
-            for store in nest.stores:
-                self.evaluator.value(store.value)
-            for store in nest.stores:
-                self.evaluator.write(store)
+            self._write(nest.stores_at(len(nest.order)))
             return states
 
         self._loops(nest, 0, [], write)
+
+    def _write(self, stores: Sequence[Store]) -> None:
+        # All values first: a store may overwrite what another value reads at this position.
+        for store in stores:
+            self.evaluator.value(store.value)
+        for store in stores:
+            self.evaluator.write(store)
 
     # -- loops -----------------------------------------------------------------------------------------------------
 
@@ -58,6 +61,7 @@ class NestEmitter:
             self._reduce(stage)
         if depth == len(nest.order):
             return innermost(states)
+        self._write(nest.stores_at(depth))
         if nest.scan is not None and depth == len(nest.order) - 1:
             self._scan(nest)
             return states

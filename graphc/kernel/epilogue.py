@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from graphc.kernel.loopir import Apply, Const, Gather, Index, Kernel, Load, Map
-from graphc.kernel.nests import SIMPLE
 from graphc.kernel.parts import closure, roots_of
 from graphc.kernel.tiling import Contraction
+from graphc.ops.simple import SIMPLE_OPS
 
 _MOST_OPS = 8
 """Ops that are repeated for every vector of a tile, rather than looped over."""
@@ -30,7 +30,7 @@ def has_light_epilogue(kernel: Kernel, plan: Contraction) -> bool:
         match kernel.values[number]:
             case Apply(op=op):
                 ops += 1
-                if op not in SIMPLE or op == "cast":
+                if op not in SIMPLE_OPS or op == "cast":
                     return False
             case Load(map=map_):
                 if map_.coefficients[plan.column] not in (0, 1):

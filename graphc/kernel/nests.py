@@ -29,54 +29,11 @@ from graphc.kernel.loopir import (
     value_axes,
 )
 from graphc.kernel.target import Target
+from graphc.ops.simple import SIMPLE_OPS
 
 _EXPENSIVE = 12.0
 """Cost of an elementary function, in simple instructions."""
 
-SIMPLE = frozenset(
-    [
-        "add",
-        "subtract",
-        "multiply",
-        "divide",
-        "negative",
-        "abs",
-        "square",
-        "relu",
-        "maximum",
-        "minimum",
-        "select",
-        "cast",
-        "sqrt",
-        "reciprocal",
-        "stop_gradient",
-        "sign",
-        "floor",
-        "ceil",
-        "trunc",
-        "round",
-        "copysign",
-        "equal",
-        "not_equal",
-        "less",
-        "less_equal",
-        "greater",
-        "greater_equal",
-        "isnan",
-        "isinf",
-        "isfinite",
-        "logical_not",
-        "logical_and",
-        "logical_or",
-        "logical_xor",
-        "bitwise_invert",
-        "bitwise_and",
-        "bitwise_or",
-        "bitwise_xor",
-        "bitwise_left_shift",
-        "bitwise_right_shift",
-    ]
-)
 _WIDEST = 4
 """Most hardware vectors that one vector of a nest spans."""
 
@@ -91,7 +48,7 @@ class Nest:
         lanes: vector length in elements; 1 where ``vector`` is None.
         stages: ``stages[d]`` are the nests that reduce before the loops deeper than the first ``d`` start.
         reduces: the reductions this nest computes (of a stage).
-        stores: what it writes (of a step).
+        stores: what it writes (of a step): innermost, or behind the stages of the loops that a store runs over.
         scan: the scan it computes along the last of ``order``.
     """
 
@@ -103,14 +60,33 @@ class Nest:
     stores: tuple[Store, ...] = ()
     scan: ValueId | None = None
 
+    def stores_at(self, depth: int) -> tuple[Store, ...]:
+        """The stores that run inside of the first ``depth`` loops and outside of the others."""
+        return tuple(store for store in self.stores if self.depth_of(store) == depth)
+
+    def depth_of(self, store: Store) -> int:
+        """How many loops, from the outermost one, hold all axes of a store."""
+        return max((self.order.index(axis) + 1 for axis in store.axes), default=0)
+
 
 def plan_nest(kernel: Kernel, stores: Sequence[Store], target: Target) -> Nest | set[ValueId]:
-    """The nest for stores over the same axes, or the reductions that must be materialised first."""
+    """The nest for stores, or the reductions that must be materialised first.
+
+    Args:
+        kernel: what is computed.
+        stores: over the same axes; those over some of them must run over the outermost loops (:func:`is_nested`).
+        target: the machine.
+    """
     planner = _Planner(kernel, target)
     roots = [store.value for store in stores] + [store.scatter.index for store in stores if store.scatter is not None]
-    axes = tuple(sorted(stores[0].axes))
+    axes = tuple(sorted(max((store.axes for store in stores), key=len)))
     _, nest = planner.plan(roots, axes, frozenset(), None, frozenset(), stores=tuple(stores))
     return planner.misplaced or nest
+
+
+def is_nested(nest: Nest) -> bool:
+    """Does every store run over whole loops, and none again over those inside of them?"""
+    return all(nest.depth_of(store) == len(set(store.axes)) for store in nest.stores)
 
 
 def plan_scan(kernel: Kernel, stores: Sequence[Store], target: Target) -> Nest:
@@ -343,7 +319,7 @@ class _Planner:
     def _weight(self, number: ValueId) -> float:
         value = self.kernel.values[number]
         if isinstance(value, Apply):
-            return 1.0 if value.op in SIMPLE else _EXPENSIVE
+            return 1.0 if value.op in SIMPLE_OPS else _EXPENSIVE
         return 0.0 if isinstance(value, (Const, Index)) else 1.0
 
     def cost(
@@ -378,7 +354,7 @@ class _Planner:
         for store in nest.stores:
             apart = store.scatter is not None and lane_axis in self.axes[store.scatter.index]
             spread = hardware if apart else self._spread(store.map, lane_axis)
-            total += trips[-1] * (1.5 * pieces * spread if lane_axis is not None else 1.5)
+            total += trips[nest.depth_of(store)] * (1.5 * pieces * spread if lane_axis is not None else 1.5)
         total += sum(cost * trips[depth] for depth, cost in enumerate(stage_costs))
         if nest.reduces:
             total += len(nest.reduces) * trips[-1] * pieces

@@ -27,7 +27,7 @@ from graphc.kernel.loopir import (
     operands,
     value_axes,
 )
-from graphc.kernel.nests import Nest, plan_nest, plan_scan
+from graphc.kernel.nests import Nest, is_nested, plan_nest, plan_scan
 from graphc.kernel.parts import Part, closure, part_of, roots_of, with_operands
 from graphc.kernel.streaming import Streaming, plan_streaming
 from graphc.kernel.target import Target
@@ -85,7 +85,7 @@ def schedule_kernel(kernel: Kernel, target: Target, invariant: frozenset[int] = 
         steps: list[Step] = []
         missing: Missing = {}
         written: set[int] = set()
-        for group in _store_groups(view.kernel, view.scratch_stores):
+        for group in _joined_groups(view.kernel, view.scratch_stores, target):
             missing |= dict.fromkeys(view.origin[value] for value in _overwritten(view.kernel, group, written))
             written.update(store.param for store in group if store.param < len(kernel.params))
             part = part_of(view.kernel, group)
@@ -184,6 +184,44 @@ def _store_groups(kernel: Kernel, alone: int) -> Iterable[list[Store]]:
         yield group
 
 
+def _joined_groups(kernel: Kernel, alone: int, target: Target) -> list[list[Store]]:
+    """Groups of stores, those joined that share reductions of the rows which their loops walk.
+
+    What is stored once a row (a mean, say) and what is stored at every element (the row less its mean) need the same
+    reduction, which would otherwise run twice.
+    """
+    groups: list[list[Store]] = []
+    for number, group in enumerate(_store_groups(kernel, alone)):
+        joined = next((other for other in groups[alone:] if _share_rows(kernel, other, group, target)), None)
+        if number < alone or joined is None:
+            groups.append(group)
+        else:
+            joined.extend(group)
+    return groups
+
+
+def _share_rows(kernel: Kernel, one: list[Store], other: list[Store], target: Target) -> bool:
+    """Can one nest store both groups, some once a row and some at every element, with a reduction that both need?"""
+    both = [*one, *other]
+    over = sorted({frozenset(store.axes) for store in both}, key=len)
+    if len(over) != 2 or not over[0] < over[1]:
+        return False
+    if any(_is_ordered(store) or isinstance(kernel.values[store.value], Scan) for store in both):
+        return False
+    axes = value_axes(kernel)
+    needed = set(closure(kernel, roots_of(one))) & set(closure(kernel, roots_of(other)))
+    if not any(isinstance(kernel.values[number], Reduce) and axes[number] == over[0] for number in needed):
+        return False
+    # What is stored once a row must not be read again behind that, where the elements of the row are computed.
+    if _overwritten(kernel, both, {store.param for store in both if len(store.axes) == len(over[0])}):
+        return False
+    part = part_of(kernel, both).kernel
+    if any(contraction_operands(part, number) for number in range(len(part.values))):
+        return False
+    planned = plan_nest(part, part.stores, target)
+    return isinstance(planned, Nest) and is_nested(planned)
+
+
 def _is_ordered(store: Store) -> bool:
     return store.accumulate or store.scatter is not None
 
@@ -215,7 +253,7 @@ def _plan_group(part: Part, target: Target, invariant: frozenset[int]) -> Plan |
 
 
 def _plan_row(kernel: Kernel, stores: list[Store], reductions: set[ValueId], target: Target) -> Streaming | None:
-    if len(reductions) != 1 or _is_ordered(stores[0]):
+    if len(reductions) != 1 or _is_ordered(stores[0]) or len({store.axes for store in stores}) > 1:
         return None
     (number,) = reductions
     if value_axes(kernel)[number] != set(stores[0].axes):

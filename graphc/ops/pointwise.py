@@ -145,8 +145,26 @@ def apply_partials_reverse(
         if partial is None or cotangent is None or not operand.dtype.is_float:
             cotangents.append(None)
         else:
-            cotangents.append(unbroadcast(b, partial(b, cotangent, *node.inputs, node), operand.tensor))
+            cotangents.append(_summed(b, partial(b, cotangent, *node.inputs, node), operand))
     return cotangents
+
+
+def _summed(b: Builder, term: Node, operand: Node) -> Node:
+    """``term`` summed to the shape of ``operand``; where the operand divides it, the sum is divided.
+
+    The gradient by a denominator that is one number a row is then one division a row.  Half dtypes are divided first:
+    their sums would overflow.
+    """
+    summand, negated, divided = term, False, False
+    if term.shape != operand.shape and not operand.dtype.is_half:
+        if summand.op.name == "negative":
+            summand, negated = summand.inputs[0], True
+        if summand.op.name == "divide" and summand.inputs[1] is operand and summand.inputs[0].shape == term.shape:
+            summand, divided = summand.inputs[0], True
+    total = unbroadcast(b, summand, operand.tensor)
+    if divided:
+        total = b.op("divide", total, operand)
+    return b.op("negative", total) if negated else total
 
 
 def apply_partials_forward(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from graphc.ir.builder import Builder
@@ -23,22 +23,10 @@ from graphc.ir.node import NO_NOTE, Node, Note
 from graphc.ir.op import OpKind, get_op
 from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import users
-from graphc.ir.types import Shape, TensorType
+from graphc.ir.types import TensorType
 from graphc.passes.base import Pass, map_regions
-
-_ANCHORS = frozenset({"sum", "prod", "max", "min", "any", "all", "matmul", "einsum"})
-_REDUCTIONS = _ANCHORS - {"matmul", "einsum"}
-
-
-@dataclass(eq=False, slots=True)
-class _Group:
-    """A kernel being formed."""
-
-    level: int
-    shape: Shape
-    members: list[Node] = field(default_factory=list)
-    anchored: bool = False
-
+from graphc.passes.fuse_groups import ANCHORS, REDUCTIONS, Group
+from graphc.passes.fuse_rows import join_rows
 
 @dataclass(frozen=True)
 class Fuse(Pass):
@@ -108,9 +96,9 @@ class _Grouper:
         self.roots = set(graph.roots)
         self.position = {node: index for index, node in enumerate(graph.nodes)}
         self.level: dict[Node, int] = {}
-        self.groups: dict[Node, _Group] = {}
+        self.groups: dict[Node, Group] = {}
 
-    def run(self) -> dict[Node, _Group]:
+    def run(self) -> dict[Node, Group]:
         """Node → its group; nodes that are no part of any kernel's body have none."""
         level, groups = self.level, self.groups
         for node in self.graph.nodes:
@@ -120,20 +108,21 @@ class _Grouper:
                 continue
             if node.op.kind is OpKind.POINTWISE:
                 group = self._group_for(node, below)
-            elif node.op.name in _ANCHORS:
+            elif node.op.name in ANCHORS:
                 group = self._group_for_anchor(node)
             else:
                 # Sources are there from the start; views cost nothing and add no level of their own.
                 level[node] = below if node.op.kind in (OpKind.SOURCE, OpKind.MOVEMENT) else below + 1
                 continue
             if group is None:
-                group = _Group(below + 1, node.type.shape)
+                group = Group(below + 1, node.type.shape)
             group.members.append(node)
-            if node.op.name in _ANCHORS:
+            if node.op.name in ANCHORS:
                 group.anchored, group.shape = True, node.type.shape
             groups[node] = group
             level[node] = group.level
         self._sink()
+        join_rows(self.graph, groups, self.readers, self.cap)
         return groups
 
     def _sink(self) -> None:
@@ -157,9 +146,9 @@ class _Grouper:
             self.groups.update(dict.fromkeys(group.members, target))
             group.members = []
 
-    def _only_reader(self, group: _Group) -> _Group | None:
+    def _only_reader(self, group: Group) -> Group | None:
         """The one group that reads a group's values; None where there are several, or other readers."""
-        found: _Group | None = None
+        found: Group | None = None
         for member in group.members:
             if member in self.roots:
                 return None
@@ -172,14 +161,14 @@ class _Grouper:
                 found = other
         return found
 
-    def _group_for(self, node: Node, top: int) -> _Group | None:
+    def _group_for(self, node: Node, top: int) -> Group | None:
         """The group that a pointwise node joins: of level ``top``, the highest among its inputs, merged from all of
         that level.
 
         Two groups of one level cannot depend on each other, so a node that reads both makes them one (the gates of a
         cell, say).
         """
-        joined: dict[int, _Group] = {}
+        joined: dict[int, Group] = {}
         for operand in node.inputs:
             if self.level[operand] < top:
                 continue
@@ -201,9 +190,9 @@ class _Grouper:
             largest.members.sort(key=self.position.__getitem__)
         return largest
 
-    def _group_for_anchor(self, node: Node) -> _Group | None:
+    def _group_for_anchor(self, node: Node) -> Group | None:
         """A reduction takes the pointwise group it reads as prologue if nobody else reads that group."""
-        if node.op.name not in _REDUCTIONS:
+        if node.op.name not in REDUCTIONS:
             return None
         group = self.groups.get(node.inputs[0])
         if group is None or group.anchored or group.shape != node.inputs[0].shape or len(group.members) >= self.cap:
@@ -217,7 +206,7 @@ class _Grouper:
             return group
         return self._split(group, own) if node.inputs[0] in own and self._are_kept(group, own) else None
 
-    def _are_kept(self, group: _Group, own: set[Node]) -> bool:
+    def _are_kept(self, group: Group, own: set[Node]) -> bool:
         """Is all that the members ``own`` read of the rest of their group stored anyway, for readers elsewhere?"""
         read = {operand for member in own for operand in member.inputs} - own
         return all(
@@ -226,9 +215,9 @@ class _Grouper:
             if member in read
         )
 
-    def _split(self, group: _Group, own: set[Node]) -> _Group:
+    def _split(self, group: Group, own: set[Node]) -> Group:
         """The members ``own``, which only a reduction reads, as a group of their own above the rest."""
-        made = _Group(group.level + 1, group.shape, [member for member in group.members if member in own])
+        made = Group(group.level + 1, group.shape, [member for member in group.members if member in own])
         group.members = [member for member in group.members if member not in own]
         self.groups.update(dict.fromkeys(own, made))
         self.level.update(dict.fromkeys(own, made.level))
@@ -238,7 +227,7 @@ class _Grouper:
 class _Emitter:
     """Builds the graph in which every group is one node, in a topological order close to the old one."""
 
-    def __init__(self, graph: Graph, groups: dict[Node, _Group], budget: _Budget) -> None:
+    def __init__(self, graph: Graph, groups: dict[Node, Group], budget: _Budget) -> None:
         self.budget = budget
         self.graph = graph
         self.groups = groups

@@ -1,0 +1,48 @@
+"""Which pointwise ops are an instruction or a few, so that to compute one again costs no more than to load it."""
+
+from __future__ import annotations
+
+SIMPLE_OPS = frozenset(
+    [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "negative",
+        "abs",
+        "square",
+        "relu",
+        "maximum",
+        "minimum",
+        "select",
+        "cast",
+        "sqrt",
+        "reciprocal",
+        "stop_gradient",
+        "sign",
+        "floor",
+        "ceil",
+        "trunc",
+        "round",
+        "copysign",
+        "equal",
+        "not_equal",
+        "less",
+        "less_equal",
+        "greater",
+        "greater_equal",
+        "isnan",
+        "isinf",
+        "isfinite",
+        "logical_not",
+        "logical_and",
+        "logical_or",
+        "logical_xor",
+        "bitwise_invert",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+        "bitwise_left_shift",
+        "bitwise_right_shift",
+    ]
+)
