@@ -2,7 +2,8 @@
 
 Rows of the matrix are read as they lie, several at a time: each vector of running sums is loaded, takes a term of
 every row of the group, and is stored again. A column at a time would jump a whole row from term to term, which no
-prefetcher follows, and a row at a time would load and store the running sums for every term.
+prefetcher follows, and a row at a time would load and store the running sums for every term. The sums of a narrow
+matrix stay in registers, so that it is read from its beginning to its end.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Streaming:
         depth: axes summed over, outermost first; rows of the last one are grouped.
         lanes: elements a vector.
         chunk: columns whose sums are kept at a time.
+        held: vectors of sums that stay in registers while all rows run, where there are no more.
     """
 
     reduce: ValueId
@@ -50,6 +52,7 @@ class Streaming:
     depth: tuple[int, ...]
     lanes: int
     chunk: int
+    held: int
 
 
 def plan_streaming(kernel: Kernel, number: ValueId, stores: Sequence[Store], target: Target) -> Streaming | None:
@@ -81,5 +84,5 @@ def plan_streaming(kernel: Kernel, number: ValueId, stores: Sequence[Store], tar
                 continue
             outer = tuple(sorted(axes[number] - {column}))
             chunk = min(kernel.extents[column], _CHUNK_BYTES // size)
-            return Streaming(number, left, right, tuple(stores), outer, column, depth, lanes, chunk)
+            return Streaming(number, left, right, tuple(stores), outer, column, depth, lanes, chunk, target.vector_registers // 2)
     return None

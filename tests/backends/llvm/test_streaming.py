@@ -1,13 +1,16 @@
 """Products of one row with a matrix: widths around vectors and chunks, depths around groups, dtypes, epilogues."""
 
+import re
+
 import pytest
 
+from graphc.backends.llvm.codegen import emit_module
 from graphc.backends.llvm.host import host_target
 from graphc.ir.types import DType, bfloat16, float16, float32, float64, int32, int64
 from graphc.kernel.loopir import Apply, Kernel, Load, Param, Reduce, Store
 from graphc.kernel.schedule import Plan, schedule_kernel
 from graphc.kernel.streaming import Streaming
-from tests.backends.llvm.native_kernels import LEVELS
+from tests.backends.llvm.native_kernels import LEVELS, program_of
 from tests.backends.llvm.test_codegen import assert_runs_alike, m
 
 F = float32
@@ -36,6 +39,18 @@ def plan_of(kernel: Kernel) -> Plan:
 def test_every_width_and_depth(depth: int, level: str) -> None:
     for columns in (32, 33, 47, 64, 100, 257):
         assert_runs_alike(row_product(columns, depth), depth, depth * columns, columns, level=level)
+
+
+@pytest.mark.parametrize("columns", [32, 45, 256, 257])
+def test_a_narrow_matrix_is_read_from_beginning_to_end(columns: int) -> None:
+    """Without a vector of sums being loaded and stored for each group of rows; one more column and they are."""
+    kernel = row_product(columns, 100)
+    plan, target = plan_of(kernel), host_target("avx512")
+    assert isinstance(plan, Streaming) and plan.held == 16
+    text = emit_module(program_of(kernel, (100, 100 * columns, columns)), target, "test").ir
+    loops = [block for block in re.split(r"\nb\d+:\n", text) if "call <16 x float> @llvm.fma" in block]
+    assert loops
+    assert any("store <16 x float>" in block for block in loops) is (columns > 256)
 
 
 @pytest.mark.parametrize("columns", [4096, 4097, 8192, 9000])
