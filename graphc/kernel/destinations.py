@@ -159,7 +159,7 @@ def last_reads(nodes: Sequence[Node], carries: Sequence[Node], outputs: Sequence
         for operand in node.inputs:
             for carry in aliases.get(operand, ()):
                 last[carry] = position
-        source = _aliased(node)
+        source = aliased(node)
         if source is not None and source in aliases:
             aliases[node] = aliases[source]
     for node in outputs:
@@ -168,7 +168,7 @@ def last_reads(nodes: Sequence[Node], carries: Sequence[Node], outputs: Sequence
     return last
 
 
-def _aliased(node: Node) -> Node | None:
+def aliased(node: Node) -> Node | None:
     """The node whose memory the value of ``node`` may be."""
     if node.op.name in VIEW_OPS:
         return node.inputs[0]

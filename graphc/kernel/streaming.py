@@ -84,5 +84,7 @@ def plan_streaming(kernel: Kernel, number: ValueId, stores: Sequence[Store], tar
                 continue
             outer = tuple(sorted(axes[number] - {column}))
             chunk = min(kernel.extents[column], _CHUNK_BYTES // size)
-            return Streaming(number, left, right, tuple(stores), outer, column, depth, lanes, chunk, target.vector_registers // 2)
+            return Streaming(
+                number, left, right, tuple(stores), outer, column, depth, lanes, chunk, target.vector_registers // 2
+            )
     return None

@@ -26,7 +26,9 @@ from graphc.ir.traverse import users
 from graphc.ir.types import TensorType
 from graphc.passes.base import Pass, map_regions
 from graphc.passes.fuse_groups import ANCHORS, REDUCTIONS, Group
+from graphc.passes.fuse_order import unit_keys
 from graphc.passes.fuse_rows import join_rows
+
 
 @dataclass(frozen=True)
 class Fuse(Pass):
@@ -238,24 +240,23 @@ class _Emitter:
 
     def emit(self) -> Graph:
         """The fused graph."""
-        position = {node: index for index, node in enumerate(self.graph.nodes)}
-        unit_of: dict[Node, object] = {}
-        members: dict[object, list[Node]] = {}
+        unit_of: dict[Node, Hashable] = {}
+        members: dict[Hashable, list[Node]] = {}
         for node in self.graph.nodes:
             group = self.groups.get(node)
-            unit: object = group if group is not None and len(group.members) > 1 else node
+            unit: Hashable = group if group is not None and len(group.members) > 1 else node
             unit_of[node] = unit
             members.setdefault(unit, []).append(node)
-        waiting: dict[object, int] = {}
-        followers: dict[object, list[object]] = {unit: [] for unit in members}
+        waiting: dict[Hashable, int] = {}
+        followers: dict[Hashable, list[Hashable]] = {unit: [] for unit in members}
         for unit, nodes in members.items():
             sources = dict.fromkeys(unit_of[operand] for node in nodes for operand in node.inputs)
             sources.pop(unit, None)
             waiting[unit] = len(sources)
             for source in sources:
                 followers[source].append(unit)
-        # A unit is ready where its last member stood: close to creation order, and liveness stays short.
-        ready = [(position[nodes[-1]], unit) for unit, nodes in members.items() if waiting[unit] == 0]
+        keys = unit_keys(self.graph, members, unit_of, followers, waiting)
+        ready = [(keys[unit], unit) for unit in members if waiting[unit] == 0]
         heap = [(key, index, unit) for index, (key, unit) in enumerate(ready)]
         heapq.heapify(heap)
         counter = len(heap)
@@ -266,7 +267,7 @@ class _Emitter:
                 waiting[follower] -= 1
                 if waiting[follower] == 0:
                     counter += 1
-                    heapq.heappush(heap, (position[members[follower][-1]], counter, follower))
+                    heapq.heappush(heap, (keys[follower], counter, follower))
         return rebuilt(self.graph, self.table, self.builder)
 
     def _place(self, nodes: list[Node]) -> None:

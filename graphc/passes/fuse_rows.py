@@ -69,7 +69,9 @@ class _Joiner:
         """Join a group with those it reads, as long as there is one that fits."""
         while True:
             walk = _walk(group.members)
-            source = None if walk is None else next((s for s in self._sources(group) if self._fits(s, group, walk)), None)
+            source = (
+                None if walk is None else next((s for s in self._sources(group) if self._fits(s, group, walk)), None)
+            )
             if source is None:
                 return
             group.members = sorted((*source.members, *group.members), key=self.position.__getitem__)
@@ -122,7 +124,7 @@ class _Joiner:
         return again <= _MOST_AGAIN
 
     def _is_way_around(self, source: Group, group: Group) -> bool:
-        """Does the group depend on its source by way of other nodes as well?  As one they would depend on themselves."""
+        """Does the group depend on its source by way of other nodes as well?  They would form a circle."""
         end = self.position[group.members[-1]]
         inside = {*source.members, *group.members}
         goal = set(group.members)
@@ -161,7 +163,11 @@ def _walk(members: Sequence[Node]) -> _Walk | None:
         if member.op.name in REDUCTIONS:
             operand, axes = member.inputs[0], member.attrs["axes"]
             own = operand.rank - axes[0] if axes else 0
-            if not axes or tuple(axes) != tuple(range(operand.rank - own, operand.rank)) or not member.attrs["keepdims"]:
+            if (
+                not axes
+                or tuple(axes) != tuple(range(operand.rank - own, operand.rank))
+                or not member.attrs["keepdims"]
+            ):
                 return None
             if trailing and (own, operand.shape) != (trailing, shape):
                 return None
