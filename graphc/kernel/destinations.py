@@ -74,6 +74,16 @@ class Destinations:
             for position, operand in enumerate(wanted):
                 if not self._is_wanted(operand):
                     self._parents[operand] = (node, position)
+        for node in nodes:
+            if _is_turned(node) and not self._is_wanted(node.inputs[0]):
+                self._parents[node.inputs[0]] = (node, 0)
+                self._want_operand(node.inputs[0])
+
+    def _want_operand(self, node: Node) -> None:
+        """Pass a request on through views."""
+        while node.op.name in INVERTIBLE_VIEW_OPS and not self._is_wanted(node.inputs[0]):
+            self._parents[node.inputs[0]] = (node, 0)
+            (node,) = node.inputs
 
     def _is_wanted(self, node: Node) -> bool:
         return node in self._roots or node in self._parents
@@ -166,6 +176,11 @@ def last_reads(nodes: Sequence[Node], carries: Sequence[Node], outputs: Sequence
         for carry in aliases.get(node, ()):
             last[carry] = len(nodes)
     return last
+
+
+def _is_turned(node: Node) -> bool:
+    """A reshape of what is flipped is a copy, unless that is written from its end."""
+    return node.op.name == "reshape" and node.inputs[0].op.name == "flip"
 
 
 def aliased(node: Node) -> Node | None:

@@ -79,7 +79,7 @@ def plan_nest(kernel: Kernel, stores: Sequence[Store], target: Target) -> Nest |
     """
     planner = _Planner(kernel, target)
     roots = [store.value for store in stores] + [store.scatter.index for store in stores if store.scatter is not None]
-    axes = tuple(sorted(max((store.axes for store in stores), key=len)))
+    axes = tuple(sorted(max(stores, key=lambda store: len(store.axes)).axes))
     _, nest = planner.plan(roots, axes, frozenset(), None, frozenset(), stores=tuple(stores))
     return planner.misplaced or nest
 

@@ -115,8 +115,13 @@ class Accumulate(Pass):
 
 
 def _total(b: Builder, parts: LoopParts, found: _Sum, stacked: Mapping[Node, Node]) -> Node:
-    """c₀ plus the contraction over all steps."""
-    wholes = [_whole(b, parts, factor, stacked) for factor in found.factors]
+    """c₀ plus the contraction over all steps.
+
+    Its terms may come in any order.  Where the loop reads its sequences from their end, as backward loops do, they come
+    in that of the sequences, which then are read as they lie; what the loop itself stacks is written from the end.
+    """
+    backward = parts.reads_backward
+    wholes = [_whole(b, parts, factor, stacked, backward=backward) for factor in found.factors]
     if found.added.op.name == "matmul":
         if found.turned:
             wholes[0] = b.op("transpose", wholes[0], permutation=(0, 2, 1))
@@ -130,8 +135,9 @@ def _total(b: Builder, parts: LoopParts, found: _Sum, stacked: Mapping[Node, Nod
     return b.op("add", found.carry.initial, product)
 
 
-def _whole(b: Builder, parts: LoopParts, factor: Node, stacked: Mapping[Node, Node]) -> Node:
+def _whole(b: Builder, parts: LoopParts, factor: Node, stacked: Mapping[Node, Node], *, backward: bool) -> Node:
+    """A factor of all steps, the last one first where ``backward``."""
     for part in parts.sequences:
         if part.inner is factor:
-            return whole_sequence(b, part, parts.trips)
-    return stacked[factor]
+            return whole_sequence(b, part.mirrored(parts.trips) if backward else part, parts.trips)
+    return b.op("flip", stacked[factor], axes=(0,)) if backward else stacked[factor]

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
-from graphc.ir.types import Shape
 from graphc.ops.simple import SIMPLE_OPS
 from graphc.passes.fuse_groups import REDUCTIONS, Group
 
@@ -35,13 +34,18 @@ _FURTHEST = 500
 class _Walk:
     """How a group walks memory: the shape of what it walks, and how many trailing axes make a row (0: any)."""
 
-    shape: Shape
+    shape: tuple[int, ...]
     trailing: int
 
     @property
-    def row_shape(self) -> Shape:
+    def row_shape(self) -> tuple[int, ...]:
         """The shape of a value of which each row has one."""
         return (*self.shape[: len(self.shape) - self.trailing], *(1,) * self.trailing)
+
+    @property
+    def row_size(self) -> int:
+        """Elements of a row."""
+        return math.prod(self.shape[len(self.shape) - self.trailing :])
 
 
 def join_rows(graph: Graph, groups: dict[Node, Group], readers: Mapping[Node, Sequence[Node]], cap: int) -> None:
@@ -92,13 +96,12 @@ class _Joiner:
         joined = _common(walk, other)
         if joined is None:
             return False
-        row = math.prod(joined.shape[len(joined.shape) - joined.trailing :])
-        if not _SHORTEST <= row <= _LONGEST:
+        if not _SHORTEST <= joined.row_size <= _LONGEST:
             return False
         members = sorted((*source.members, *group.members), key=self.position.__getitem__)
         return self._is_cheap(members, joined.shape) and not self._is_way_around(source, group)
 
-    def _is_cheap(self, members: Sequence[Node], shape: Shape) -> bool:
+    def _is_cheap(self, members: Sequence[Node], shape: tuple[int, ...]) -> bool:
         """Is what several walks over a row need no more than a few instructions?
 
         A walk reduces, or it stores: each reduction stands behind those that its operand depends on.
@@ -156,7 +159,7 @@ class _Joiner:
 
 def _walk(members: Sequence[Node]) -> _Walk | None:
     """How a group walks memory; None where it is no walk by rows."""
-    shape, trailing = members[0].tensor.shape, 0
+    shape, trailing = members[0].tensor.static_shape, 0
     for member in members:
         if member.op.kind is OpKind.CONTRACTION:
             return None
@@ -171,7 +174,7 @@ def _walk(members: Sequence[Node]) -> _Walk | None:
                 return None
             if trailing and (own, operand.shape) != (trailing, shape):
                 return None
-            shape, trailing = operand.tensor.shape, own
+            shape, trailing = operand.tensor.static_shape, own
     walk = _Walk(shape, trailing)
     allowed = {walk.shape, walk.row_shape}
     if any(member.shape not in allowed for member in members):

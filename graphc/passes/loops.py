@@ -101,6 +101,14 @@ class LoopParts:
         self.sequences.append(part.mirrored(self.trips) if backward else part)
         return inner
 
+    @property
+    def reads_backward(self) -> bool:
+        """Does the loop read most of its sequences (by their size) from the end, as backward loops do?
+
+        What is computed of them outside is best kept in the order in which they lie.
+        """
+        return sum(part.inner.tensor.nbytes * (1 if part.step < 0 else -1) for part in self.sequences) > 0
+
     def new_invariant(self, outer: Node) -> Node:
         """A body input with the value of ``outer`` in every trip."""
         for inner, other in self.invariants.items():

@@ -44,16 +44,22 @@ class Sink(Pass):
         sunk = [part for part in parts.stacks if part.result in parts.used and found.can_leave(part)]
         if not sunk:
             return False
+        backward = parts.reads_backward
+
+        def turned(node: Node) -> Node:
+            return b.op("flip", node, axes=(0,)) if backward else node
+
         border = dict.fromkeys(node for part in sunk for node in found.border(part.value))
         for node in border:
             parts.stack_result(node)
 
         def after(stacked: Mapping[Node, Node]) -> None:
-            lifter = Lifter(b, parts)
-            lifter.lifted.update((node, stacked[node]) for node in border)
+            # The steps come in the order in which what the loop reads lies: see ``accumulate``.
+            lifter = Lifter(b, parts, backward=backward)
+            lifter.lifted.update((node, turned(stacked[node])) for node in border)
             for part in sunk:
                 assert part.result is not None
-                parts.replaced[part.result] = lifter.lift(part.value)
+                parts.replaced[part.result] = turned(lifter.lift(part.value))
 
         for part in sunk:
             parts.stacks.remove(part)
