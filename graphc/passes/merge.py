@@ -20,6 +20,9 @@ from graphc.passes.base import Pass, map_regions
 from graphc.passes.loops import LoopParts, edit_loops, outside_value
 from graphc.passes.split import is_matrix_product
 
+_LONG = 512
+"""Terms of a product that needs no company in a sum."""
+
 
 @dataclass(frozen=True)
 class Merge(Pass):
@@ -90,7 +93,7 @@ class _Products:
                     others.append(top)
                 elif top.op.name == "add" and (top is node or is_inner(top)):
                     pending.extend(reversed(top.inputs))
-                elif top in self.products and top.inputs[0] in self.carried and is_inner(top):
+                elif top in self.products and top.inputs[0] in self.carried and is_inner(top) and not _is_long(top):
                     products.append(top)
                 else:
                     others.append(top)
@@ -128,7 +131,17 @@ class _Products:
     def _joined(self, matrices: Sequence[Node], axis: int) -> Node:
         """Matrices that are the same in every trip, put together outside of the loop."""
         outer = [outside_value(self.b, matrix, self.outside, self.parts.invariants) for matrix in matrices]
+        if all(matrix.op.name == "transpose" for matrix in outer):
+            # Rows are copied as they lie; the product packs its operand from columns as well as from rows.
+            rows = self.b.op("concat", *(matrix.inputs[0] for matrix in outer), axis=1 - axis)
+            return self.parts.new_invariant(self.b.op("transpose", rows, permutation=(1, 0)))
         return self.parts.new_invariant(self.b.op("concat", *outer, axis=axis))
+
+
+def _is_long(product: Node) -> bool:
+    """Does a product take so long by itself that to add its result costs less than to copy its operand?"""
+    inner = product.inputs[0].shape[-1]
+    return isinstance(inner, int) and inner >= _LONG
 
 
 def _adds_whole(node: Node, operand: Node) -> bool:
