@@ -17,16 +17,14 @@ from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.traverse import users
-from graphc.ir.types import float32, float64, int64
-from tests.generators import GraphMaker, is_fit, random_cell, run_layer
+from graphc.ir.types import int64
+from tests.generators import GraphMaker, is_fit, run_layer
+from tests.loop_program_parts import Program, Rows
 from tests.optable import Array
 
 _ATTEMPTS = 200
 _LARGEST = 2500
 """Nodes of a graph, gradients included."""
-
-Rows = list[Node]
-"""One value a step, all of shape (batch, width)."""
 
 
 def random_loop_program(seed: int) -> tuple[Graph, list[Array]]:
@@ -43,7 +41,7 @@ def random_loop_program(seed: int) -> tuple[Graph, list[Array]]:
 
 
 def _attempt(rng: np.random.Generator) -> tuple[Graph, list[Array]] | None:
-    program = _Program(GraphMaker(rng))
+    program = Program(GraphMaker(rng))
     m, b = program.m, program.b
     rows = program.first_rows()
     for _ in range(m.number(1, 3)):
@@ -88,120 +86,15 @@ def reordered(graph: Graph, priority: Callable[[Node], float]) -> Graph:
     )
 
 
-class _Program:
-    """What the stages share: the maker, one dtype, and the streams drawn so far."""
-
-    def __init__(self, m: GraphMaker) -> None:
-        self.m, self.b = m, m.b
-        self.element = m.one_of((float32, float64))
-        self.batch = m.number(1, 3)
-        self.streams = 0
-        self.key: Node | None = None
-
-    def first_rows(self) -> Rows:
-        """The rows of a new argument, or of one argument each."""
-        m, steps, width = self.m, self.m.number(1, 40), self.m.number(1, 4)
-        if m.rng.random() < 0.1:
-            for _ in range(steps):
-                m.source(self.element, (self.batch, width))
-            return m.inputs[-steps:]
-        axis = m.number(0, 1)
-        m.source(self.element, (steps, self.batch, width) if axis == 0 else (self.batch, steps, width))
-        return self.rows_of(m.inputs[-1], axis)
-
-    def rows_of(self, whole: Node, axis: int) -> Rows:
-        """A tensor step by step, by indices or by slices."""
-        b, steps = self.b, whole.shape[axis]
-        if self.m.rng.random() < 0.8:
-            return [b.op("index", whole, axis=axis, index=step) for step in range(steps)]
-        rows = []
-        for step in range(steps):
-            starts, stops = [0] * whole.rank, list(whole.shape)
-            starts[axis], stops[axis] = step, step + 1
-            part = b.op("slice", whole, starts=tuple(starts), stops=tuple(stops), steps=(1,) * whole.rank)
-            rows.append(b.op("reshape", part, shape=(*whole.shape[:axis], *whole.shape[axis + 1 :])))
-        return rows
-
-    def parameter(self, *shape: int) -> Node:
-        """A new state variable."""
-        self.m.source(self.element, shape, state=True)
-        return self.m.states[-1]
-
-    def weighted(self, row: Node, weight: Node) -> Node:
-        """tanh(row · weight)."""
-        return self.b.op("tanh", self.b.op("matmul", row, weight))
-
-    def zeros(self, width: int) -> Node:
-        """A state of zeros."""
-        return self.b.op("broadcast_to", self.b.constant(0, self.element), shape=(self.batch, width))
-
-    def cell(self, width: int, hidden: int) -> tuple[Callable[..., list[Node]], list[Node]]:
-        """A random cell and parameters for it."""
-        cell = random_cell(self.m, self.element)
-        return cell, [self.parameter(width, hidden), self.parameter(hidden, hidden), self.parameter(hidden)]
-
-    def columns(self, whole: Node, start: int, count: int) -> Node:
-        """Some columns of a matrix."""
-        stops = (whole.shape[0], start + count)
-        return self.b.op("slice", whole, starts=(0, start), stops=stops, steps=(1, 1))
-
-    def normalized(self, row: Node) -> Node:
-        """Each row shifted and scaled to a mean of 0 and a variance of nearly 1."""
-        b = self.b
-        share = b.constant(1 / row.shape[1], self.element)
-        mean = b.op("multiply", share, b.op("sum", row, axes=(1,), keepdims=True))
-        apart = b.op("subtract", row, mean)
-        variance = b.op("multiply", share, b.op("sum", b.op("square", apart), axes=(1,), keepdims=True))
-        return b.op("divide", apart, b.op("sqrt", b.op("add", variance, b.constant(0.25, self.element))))
-
-    def draw(self, shape: tuple[int, ...]) -> Node:
-        """Random numbers from a stream of their own."""
-        if self.key is None:
-            self.m.source(int64, (2,))
-            self.key = self.m.inputs[-1]
-        dtype = self.m.one_of((float32, float64))
-        drawn = self.b.op("random_uniform", self.key, shape=shape, stream=self.streams, dtype=dtype)
-        self.streams += 1
-        return drawn
-
-    def result(self, rows: Rows) -> Node:
-        """What the program gives: the last row, all of them, a few, or their sum."""
-        b, m = self.b, self.m
-        match m.one_of(("last", "stack", "stack", "sum", "two", "targets")):
-            case "last":
-                return rows[-1]
-            case "stack":
-                return b.op("stack", *rows, axis=m.number(0, 2))
-            case "sum":
-                total = rows[0]
-                for row in rows[1:]:
-                    total = b.op("add", total, row)
-                return total
-            case "targets":
-                return self.loss_by_steps(rows)
-            case _:
-                return b.op("add", m.one_of(rows), m.one_of(rows))
-
-    def loss_by_steps(self, rows: Rows) -> Node:
-        """The sum of a loss at every step, each against a row of a new argument: (batch, width)."""
-        self.m.source(self.element, (len(rows), *rows[0].shape))
-        targets = self.m.inputs[-1]
-        total = self.zeros(rows[0].shape[1])
-        for step, row in enumerate(rows):
-            target = self.b.op("index", targets, axis=0, index=step)
-            total = self.b.op("add", total, self.b.op("square", self.b.op("subtract", row, target)))
-        return total
-
-
 # -- stages ------------------------------------------------------------------------------------------------------------
 
 
-def _layer(p: _Program, rows: Rows) -> Rows:
+def _layer(p: Program, rows: Rows) -> Rows:
     """A random cell over the rows, maybe in reverse, maybe with ragged ends."""
     return run_layer(p.m, p.element, rows, p.batch, p.m.number(1, 4))
 
 
-def _both_directions(p: _Program, rows: Rows) -> Rows:
+def _both_directions(p: Program, rows: Rows) -> Rows:
     """Two cells, one of which starts at the end; joined step by step."""
     hidden = p.m.number(1, 3)
     joined = p.m.one_of(("concat", "add", "multiply"))
@@ -219,7 +112,7 @@ def _both_directions(p: _Program, rows: Rows) -> Rows:
     return [p.b.op(joined, left, right) for left, right in pairs]
 
 
-def _in_one_loop(p: _Program, rows: Rows) -> Rows:
+def _in_one_loop(p: Program, rows: Rows) -> Rows:
     """Two cells in one Python loop, the second fed by the first, and maybe the first by the second."""
     hidden = p.m.number(1, 3)
     first, one = p.cell(rows[0].shape[1], hidden)
@@ -234,14 +127,14 @@ def _in_one_loop(p: _Program, rows: Rows) -> Rows:
     return seen
 
 
-def _side_by_side(p: _Program, rows: Rows) -> Rows:
+def _side_by_side(p: Program, rows: Rows) -> Rows:
     """Two layers over the same rows."""
     hidden = p.m.number(1, 3)
     left, right = (run_layer(p.m, p.element, rows, p.batch, hidden) for _ in range(2))
     return [p.b.op("multiply", a, b) for a, b in zip(left, right, strict=True)]
 
 
-def _joined_operand(p: _Program, rows: Rows) -> Rows:
+def _joined_operand(p: Program, rows: Rows) -> Rows:
     """h ← tanh(concat(x, h) · W), with several W or one."""
     hidden, width = p.m.number(1, 4), rows[0].shape[1]
     gates = [p.parameter(width + hidden, hidden) for _ in range(p.m.number(1, 3))]
@@ -256,7 +149,7 @@ def _joined_operand(p: _Program, rows: Rows) -> Rows:
     return seen
 
 
-def _gates_in_one_product(p: _Program, rows: Rows) -> Rows:
+def _gates_in_one_product(p: Program, rows: Rows) -> Rows:
     """An LSTM with its gates in one product; with peepholes, normalized, or a bias, each of them or not."""
     b, hidden, width = p.b, p.m.number(1, 4), rows[0].shape[1]
     w, u, bias, peephole = p.parameter(width, 4 * hidden), p.parameter(hidden, 4 * hidden), *_gate_vectors(p, hidden)
@@ -276,13 +169,13 @@ def _gates_in_one_product(p: _Program, rows: Rows) -> Rows:
     return seen
 
 
-def _gate_vectors(p: _Program, hidden: int) -> tuple[Node | None, Node | None]:
+def _gate_vectors(p: Program, hidden: int) -> tuple[Node | None, Node | None]:
     """A bias of all gates, and a peephole's weights."""
     bias = p.parameter(4 * hidden) if p.m.rng.random() < 0.7 else None
     return bias, p.parameter(hidden) if p.m.rng.random() < 0.3 else None
 
 
-def _masked_ends(p: _Program, rows: Rows) -> Rows:
+def _masked_ends(p: Program, rows: Rows) -> Rows:
     """Sequences of different lengths: beyond its end a row of the batch keeps its state."""
     b, hidden = p.b, p.m.number(1, 3)
     cell, parameters = p.cell(rows[0].shape[1], hidden)
@@ -296,7 +189,7 @@ def _masked_ends(p: _Program, rows: Rows) -> Rows:
     return seen
 
 
-def _windows(p: _Program, rows: Rows) -> Rows:
+def _windows(p: Program, rows: Rows) -> Rows:
     """Windows of two or three neighbouring rows, side by side."""
     b, size, stride = p.b, min(p.m.number(2, 3), len(rows)), p.m.number(1, 2)
     whole = b.op("stack", *rows, axis=1)
@@ -308,7 +201,7 @@ def _windows(p: _Program, rows: Rows) -> Rows:
     return made
 
 
-def _dropout(p: _Program, rows: Rows) -> Rows:
+def _dropout(p: Program, rows: Rows) -> Rows:
     """Each row masked by numbers of its own."""
     twice = p.m.rng.random() < 0.3
     dropped = []
@@ -321,7 +214,7 @@ def _dropout(p: _Program, rows: Rows) -> Rows:
     return _layer(p, dropped) if p.m.rng.random() < 0.7 else dropped
 
 
-def _masked_state(p: _Program, rows: Rows) -> Rows:
+def _masked_state(p: Program, rows: Rows) -> Rows:
     """A cell whose state is masked by random numbers at every step."""
     hidden = p.m.number(1, 3)
     cell, parameters = p.cell(rows[0].shape[1], hidden)
@@ -334,7 +227,7 @@ def _masked_state(p: _Program, rows: Rows) -> Rows:
     return seen
 
 
-def _dense(p: _Program, rows: Rows) -> Rows:
+def _dense(p: Program, rows: Rows) -> Rows:
     """All rows as one tensor, through a product, and apart again."""
     axis = p.m.number(0, 1)
     whole = p.b.op("stack", *rows, axis=axis)
@@ -342,7 +235,7 @@ def _dense(p: _Program, rows: Rows) -> Rows:
     return p.rows_of(p.weighted(whole, weight), axis)
 
 
-def _attention(p: _Program, rows: Rows) -> Rows:
+def _attention(p: Program, rows: Rows) -> Rows:
     """A decoder that attends to all rows, for as many steps as it likes."""
     width = rows[0].shape[1]
     memory = p.b.op("stack", *rows, axis=1)
@@ -360,7 +253,7 @@ def _attention(p: _Program, rows: Rows) -> Rows:
     return seen
 
 
-def _decoder(p: _Program, rows: Rows) -> Rows:
+def _decoder(p: Program, rows: Rows) -> Rows:
     """A decoder that starts from the last row and reads the embedding of its own likeliest word."""
     hidden, words, width = rows[-1].shape[1], p.m.number(2, 5), p.m.number(1, 3)
     cell, parameters = p.cell(width, hidden)
@@ -374,7 +267,7 @@ def _decoder(p: _Program, rows: Rows) -> Rows:
     return seen
 
 
-def _projected_feedback(p: _Program, rows: Rows) -> Rows:
+def _projected_feedback(p: Program, rows: Rows) -> Rows:
     """A decoder that reads its own output through a projection."""
     width = rows[-1].shape[1]
     cell, parameters = p.cell(width, width)
@@ -386,14 +279,14 @@ def _projected_feedback(p: _Program, rows: Rows) -> Rows:
     return seen
 
 
-def _some_rows(p: _Program, rows: Rows) -> Rows:
+def _some_rows(p: Program, rows: Rows) -> Rows:
     """Every second or third row, from either end; the rest is dropped."""
     stride, first = p.m.number(1, 3), p.m.number(0, 2)
     chosen = rows[first::stride] or rows[:1]
     return chosen[::-1] if p.m.rng.random() < 0.5 else chosen
 
 
-def _numbered(p: _Program, rows: Rows) -> Rows:
+def _numbered(p: Program, rows: Rows) -> Rows:
     """Rows scaled by a number that depends on the step."""
     numbers = p.m.rng.uniform(0.5, 1.5, len(rows))
     return [
@@ -402,13 +295,13 @@ def _numbered(p: _Program, rows: Rows) -> Rows:
     ]
 
 
-def _neighbours(p: _Program, rows: Rows) -> Rows:
+def _neighbours(p: Program, rows: Rows) -> Rows:
     """Rows with the one some steps before them added."""
     distance = p.m.number(1, 3)
     return [p.b.op("add", row, rows[step - distance]) if step >= distance else row for step, row in enumerate(rows)]
 
 
-def _nested(p: _Program, rows: Rows) -> Rows:
+def _nested(p: Program, rows: Rows) -> Rows:
     """A loop over a few rows in a loop, the state handed on or added up."""
     rows = rows[: p.m.number(2, 8)]
     hidden = p.m.number(1, 3)
@@ -424,7 +317,7 @@ def _nested(p: _Program, rows: Rows) -> Rows:
     return seen
 
 
-_STAGES: Sequence[Callable[[_Program, Rows], Rows]] = (
+_STAGES: Sequence[Callable[[Program, Rows], Rows]] = (
     _layer,
     _layer,
     _both_directions,
