@@ -10,9 +10,10 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from graphc import __version__
+from graphc.cli.keywords import keyword_hint
 from graphc.errors import (
     GraphcError,
     GraphcMemoryError,
@@ -82,8 +83,9 @@ def model_fault(fault: BaseException, file: str | None = None) -> GraphcError:
     shown = [f"{place} in {place.function}" for place in reversed(callers)]
     if len(shown) > _SHOWN_FRAMES:
         shown = [*shown[: _SHOWN_FRAMES - 1], f"{len(shown) - _SHOWN_FRAMES} more", shown[-1]]
-    hint = f"in {innermost.function}, called from {', from '.join(shown)}" if shown else None
-    return GraphcValueError("E103", message, innermost, hint)
+    hints = [f"in {innermost.function}, called from {', from '.join(shown)}"] if shown else []
+    meant = keyword_hint(fault, *_innermost(fault))
+    return GraphcValueError("E103", message, innermost, "; ".join([*([meant] if meant else []), *hints]) or None)
 
 
 def with_user_location(error: GraphcError) -> GraphcError:
@@ -94,6 +96,18 @@ def with_user_location(error: GraphcError) -> GraphcError:
         ]
         error.location = frames[-1] if frames else None
     return error
+
+
+def _innermost(fault: BaseException) -> tuple[FrameType, int]:
+    """The user's frame nearest to where an exception was raised, and its line."""
+    trace, found = fault.__traceback__, None
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not _is_own(file) and not _is_library(file):
+            found = trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+    assert found is not None
+    return found
 
 
 def _frames(trace: TracebackType | None) -> Iterator[Location]:

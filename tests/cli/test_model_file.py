@@ -237,3 +237,27 @@ def test_an_argument_without_default_must_be_set(refused, graphc, folder):
     write(folder, "m.py", "import graphc as G\ndef model(n):\n    return G.Model(p=G.input('x', (n,)) * 2)\n")
     assert "--set n=" in refused(["summary", "m.py"], 2, "E106")
     assert "float32[5]" in graphc("summary", "m.py", "--set", "n=5").out
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        ("G.parameter('w', shape=(2, 3), initializer='zeros')", "did you mean init=?"),
+        ("optim.Adam(0.01, clip_norm=1.0)", "did you mean clipnorm=?"),
+        ("helper(wrong=1)", "it takes first, second"),
+    ],
+)
+def test_an_argument_that_is_not_there_gets_one_that_is(refused, folder, call, hint):
+    text = "import graphc as G\nfrom graphc import nn, optim\ndef helper(first=0, second=0): pass\n"
+    write(folder, "m.py", f"{text}made = {call}\nmodel = None\n")
+    line = refused(["summary", "m.py"], 2, "E103")
+    assert f"({hint})" in line
+    assert "m.py:4: " in line
+
+
+def test_what_an_argument_could_be_is_not_looked_for_by_calling(refused, folder):
+    text = "class Odd:\n    def __getattr__(self, name): raise SystemExit(name)\nodd = Odd()\n"
+    write(folder, "m.py", f"{text}def f(): pass\ng = lambda: f\ng()(wrong=1)\n")
+    line = refused(["summary", "m.py"], 2, "E103")
+    assert "unexpected keyword" in line
+    assert "did you mean" not in line
