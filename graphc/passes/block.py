@@ -63,7 +63,7 @@ class Block(Pass):
         if any(not isinstance(start, int) or not step for _, start, step in loop.slices):
             return 0
         leaving, weights = _traffic(loop)
-        if not leaving or leaving * trips <= self.least_bytes or weights > self.cache_bytes // 2:
+        if not leaving or leaving * trips < self.least_bytes or weights > self.cache_bytes // 2:
             return 0
         most = min((self.cache_bytes - weights) // leaving, trips // 2)
         if most < self.least:
