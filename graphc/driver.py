@@ -92,8 +92,8 @@ def compile(
         outputs: a tensor, or several in a list, tuple or dict; the entry point is called ``call``.
         name: of the model; an identifier.
         dims: values for symbolic dimensions.
-        max_dims: the largest size of a symbolic dimension, such as ``{"time": 200}``: compiled once, entry points then
-            take any size from 1 up to it.
+        max_dims: the largest sizes of symbolic dimensions, such as ``{"time": 200, "batch": 64}``: compiled once, entry
+            points then take any sizes from 1 up to them.
         cpu: ``"native"``, or the level of x86-64 that the code may ask for: ``"x86-64"``, ``"avx2"``, ``"avx512"``.
         fast_math: let the compiler assume no NaN or infinity and re-associate.
         disable: passes to leave out, by name.
@@ -139,7 +139,7 @@ def compile(
                 seed=seed,
                 states_of=states_of,
                 threads=threads,
-                sized=None if sized is None else (sized.interface, sized.sizes),
+                interface=None if sized is None else sized.interface,
             )
     compiled.compilation = recorder.finish()
     return compiled

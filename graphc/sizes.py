@@ -1,21 +1,25 @@
-"""Sizes that each call says: a module for any value of a symbolic dimension up to a stated largest one.
+"""Sizes that each call says: a module for any values of symbolic dimensions up to stated largest ones.
 
-``G.compile(model, max_dims={"time": 200})`` compiles once.  The module is rewritten step by step
-(:mod:`graphc.passes.stepwise`) and then lowered for the largest size, for which the arena is planned; the code runs as
-many steps of its loops as the call brings.
+``G.compile(model, max_dims={"time": 200, "batch": 64})`` compiles once.  A dimension of *steps* is rewritten to loops
+(:mod:`graphc.passes.stepwise`), lowered for the largest size, for which the arena is planned; the code runs as many
+steps of its loops as the call brings.  A dimension of *rows* is compiled for a ladder of sizes; a call takes the least
+that has room for its rows, and the others count for nothing (:mod:`graphc.passes.mask`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from graphc.artifact.runtime.spec import Rung
+from graphc.artifact.spec import Interface
 from graphc.errors import GraphcTypeError, GraphcValueError, UnsupportedOp
 from graphc.ir.bind import bind_dimensions, bind_graph, symbols_of
 from graphc.ir.dim import Poly, symbol
 from graphc.ir.graph import Graph, Module
-from graphc.ir.node import Node
 from graphc.passes.decompose import Decompose
+from graphc.passes.ends import at_the_ends
+from graphc.passes.mask import mask
 from graphc.passes.merge import Merge
 from graphc.passes.simplify import Simplify
 from graphc.passes.stepwise import stepwise
@@ -26,25 +30,23 @@ LARGEST = 1 << 31
 
 @dataclass(frozen=True)
 class Sized:
-    """A module made ready for a size that each call says.
+    """A module made ready for sizes that each call says.
 
     Attributes:
-        module: static, for the largest size; its inputs and outputs over the dimension come steps first.
-        interface: what the user calls: the module as it was, the dimension left open.
-        sizes: name → largest size of the dimension.
+        module: static, for the largest number of steps, with an entry point for each rung.
+        interface: what the user calls.
     """
 
     module: Module
-    interface: Module
-    sizes: Mapping[str, int]
+    interface: Interface
 
 
 def bind_up_to(module: Module, dims: Mapping[str, int], max_dims: Mapping[str, int]) -> Sized:
-    """A module with some dimensions bound to ``dims``, and one open up to what ``max_dims`` says.
+    """A module with some dimensions bound to ``dims``, and one or two open up to what ``max_dims`` says.
 
     Raises:
         GraphcValueError: a symbol without a value or a value without a symbol (E340), or a largest size below 1 (E214).
-        UnsupportedOp: several open dimensions, or what cannot be done step by step (E334).
+        UnsupportedOp: more open dimensions, or what cannot be done for sizes that only the call says (E334).
     """
     for name, value in max_dims.items():
         if isinstance(value, bool) or not isinstance(value, int):
@@ -57,33 +59,118 @@ def bind_up_to(module: Module, dims: Mapping[str, int], max_dims: Mapping[str, i
             )
     # A largest size that names no dimension, and a dimension without either, are told as for ``dims``.
     bind_dimensions(module, {**dims, **max_dims})
-    if len(max_dims) > 1:
-        named = " and ".join(map(repr, max_dims))
-        hint = "give all but one of them a value: --dim, or dims="
-        raise UnsupportedOp("E334", f"{named}: only one dimension can be left to the call", hint=hint)
-    (name,) = max_dims
-    interface = bind_dimensions(module, dims, leave=(name,))
-    entries = {entry: _sized(graph, name, max_dims[name]) for entry, graph in interface.entries.items()}
-    return Sized(Module(module.name, entries, tuple(interface.states.values())), interface, dict(max_dims))
+    interface = bind_dimensions(module, dims, leave=tuple(max_dims))
+    steps, rows = _roles(interface, tuple(max_dims))
+    if steps is None:
+        try:
+            return _sized(interface, max_dims, None, rows)
+        except UnsupportedOp:
+            # What does not come in rows may still come in steps: the last one can be looked at, and all be reversed.
+            steps, rows = rows, None
+    return _sized(interface, max_dims, steps, rows)
 
 
-def _sized(graph: Graph, name: str, largest: int) -> Graph:
-    if name not in symbols_of(Module("entry", {graph.name: graph})):
-        return graph
-    for label, node in (*((str(node.attrs["name"]), node) for node in graph.inputs), *graph.outputs):
-        _check_boundary(graph, label, node, name)
-    small = Simplify(movement_only=True).run(Merge().run(Decompose().run(graph)))
-    return bind_graph(stepwise(small, name), {name: largest})
+def _sized(interface: Module, max_dims: Mapping[str, int], steps: str | None, rows: str | None) -> Sized:
+    """The module for these steps and rows."""
+    entries: dict[str, Graph] = {}
+    rungs: dict[str, tuple[Rung, ...]] = {}
+    for name, graph in interface.entries.items():
+        open_dims = symbols_of(Module("entry", {name: graph}))
+        if not open_dims:
+            entries[name] = graph
+            continue
+        _check_boundary(graph, open_dims)
+        small = Simplify(movement_only=True).run(Merge().run(Decompose().run(graph)))
+        for one in open_dims:
+            small = at_the_ends(small, one)
+        if rows is None or rows not in open_dims:
+            entries[name] = _in_steps(small, steps, max_dims)
+            continue
+        masked = mask(small, rows)
+        rungs[name] = tuple(Rung(size, f"{name}__{size}") for size in ladder(max_dims[rows]))
+        for rung in rungs[name]:
+            if rung.code in interface.entries:
+                message = f"{rung.code!r} is the entry point {name!r} for {rung.rows} of {rows!r}"
+                raise GraphcValueError("E108", message, hint="call the other entry point differently")
+            bound = replace(bind_graph(masked, {rows: rung.rows}), name=rung.code)
+            entries[rung.code] = _in_steps(bound, steps, max_dims) if steps in open_dims else bound
+    static = Module(interface.name, entries, tuple(interface.states.values()))
+    return Sized(static, Interface(interface, dict(max_dims), rows, rungs))
 
 
-def _check_boundary(graph: Graph, label: str, node: Node, name: str) -> None:
-    """Inputs and outputs have the dimension itself, once, or not at all."""
-    open_dims = [dim for dim in node.shape if isinstance(dim, Poly)]
-    if open_dims and open_dims != [symbol(name)]:
-        shape = ", ".join(map(str, node.shape))
-        message = (
-            f"{label!r} has the shape ({shape}), in which {name!r} must stand once and alone to be left to the call"
+def ladder(largest: int) -> tuple[int, ...]:
+    """The numbers of rows that code is compiled for: 1, 4, 8, then each power of two and the middle to the next.
+
+    A call so computes less than twice the rows that it brings, and from 17 on less than 1.5 times as many.
+    """
+    sizes, size = [1, 4, 8], 16
+    while size < largest:
+        sizes += [size, size + size // 2]
+        size *= 2
+    return (*(one for one in sizes if one < largest), largest)
+
+
+def _in_steps(graph: Graph, steps: str | None, max_dims: Mapping[str, int]) -> Graph:
+    """A graph whose only open dimension is the steps, as loops for the most of them."""
+    assert steps is not None
+    return bind_graph(stepwise(graph, steps), {steps: max_dims[steps]})
+
+
+def _roles(module: Module, names: Sequence[str]) -> tuple[str | None, str | None]:
+    """Which of the open dimensions are the steps and the rows.
+
+    Loops go over steps.  Where there are none, rows are what stands first in all inputs that have it, as a batch does.
+    """
+    if len(names) > 2:
+        listed = " and ".join(map(repr, names))
+        hint = "give the others a value: --dim, or dims="
+        raise UnsupportedOp(
+            "E334", f"{listed}: only steps and rows, two dimensions, can be left to the call", hint=hint
         )
-        lines = graph.note(node).locations
-        hint = f"give it a value when compiling: --dim {name}=N, or dims={{{name!r}: N}}"
-        raise UnsupportedOp("E334", message, lines[0] if lines else None, hint)
+    looped = [name for name in names if any(_loops_over(graph, name) for graph in module.entries.values())]
+    if len(looped) > 1:
+        listed = " and ".join(map(repr, looped))
+        hint = "give one of them a value: --dim, or dims="
+        raise UnsupportedOp(
+            "E334", f"{listed}: loops go over both, and one such dimension can be left to the call", hint=hint
+        )
+    free = [name for name in names if name not in looped]
+    leading = [name for name in free if _leads(module, name)]
+    if looped:
+        return looped[0], free[0] if free else None
+    rows = leading[0] if leading else free[-1] if len(free) > 1 else None
+    return next((name for name in free if name != rows), None), rows
+
+
+def _loops_over(graph: Graph, name: str) -> bool:
+    pending = [graph]
+    while pending:
+        for node in pending.pop().nodes:
+            if node.op.name == "loop":
+                trips = node.attrs["trips"]
+                if isinstance(trips, Poly) and name in trips.symbols:
+                    return True
+                pending.append(node.attrs["body"])
+    return False
+
+
+def _leads(module: Module, name: str) -> bool:
+    """Does the dimension stand first in every input that has it?"""
+    shapes = [node.shape for graph in module.entries.values() for node in graph.inputs]
+    return all(symbol(name) not in shape[1:] for shape in shapes)
+
+
+def _check_boundary(graph: Graph, names: Sequence[str]) -> None:
+    """Inputs and outputs have each open dimension itself, once, or not at all."""
+    for label, node in (*((str(node.attrs["name"]), node) for node in graph.inputs), *graph.outputs):
+        for name in names:
+            found = [dim for dim in node.shape if isinstance(dim, Poly) and name in dim.symbols]
+            if found in ([], [symbol(name)]):
+                continue
+            shape = ", ".join(map(str, node.shape))
+            message = (
+                f"{label!r} has the shape ({shape}), in which {name!r} must stand once and alone to be left to the call"
+            )
+            lines = graph.note(node).locations
+            hint = f"give it a value when compiling: --dim {name}=N, or dims={{{name!r}: N}}"
+            raise UnsupportedOp("E334", message, lines[0] if lines else None, hint)

@@ -15,7 +15,7 @@ from graphc.artifact.runtime.model import Code, Model
 from graphc.artifact.runtime.native import NativeCode
 from graphc.artifact.runtime.source import SourceCode
 from graphc.artifact.runtime.spec import Spec
-from graphc.artifact.spec import Build, Checks, NativeBuild, describe_checks, model_spec
+from graphc.artifact.spec import Build, Checks, Interface, NativeBuild, describe_checks, model_spec
 from graphc.artifact.writer import write_artifact
 from graphc.errors import GraphcValueError
 from graphc.ir.graph import Module
@@ -41,7 +41,7 @@ class CompiledModel(Model):
         seed: int = 0,
         states_of: CompiledModel | None = None,
         threads: int | str | None = None,
-        sized: tuple[Module, Mapping[str, int]] | None = None,
+        interface: Interface | None = None,
     ) -> None:
         """Make a model with fresh states, or over those of another one.
 
@@ -54,7 +54,7 @@ class CompiledModel(Model):
             seed: of the initial values.
             states_of: a model with the same states, which both then share; calls of the two must not overlap.
             threads: of a call, here and in an artifact; None where nobody has stated a number.
-            sized: where calls say the size of a dimension: the module as the user calls it, and the largest sizes.
+            interface: how it is called, where that is not as ``module`` is: calls say sizes.
 
         Raises:
             GraphcValueError: the states of ``states_of`` are others (E455).
@@ -64,8 +64,7 @@ class CompiledModel(Model):
         self._module = module
         self._schedule = schedule
         self._seed = seed
-        interface, sizes = (module, {}) if sized is None else sized
-        spec = model_spec(interface, describe_checks(program) if checks is None else checks, sizes)
+        spec = model_spec(interface or Interface(module), describe_checks(program) if checks is None else checks)
         if states_of is not None and states_of.spec.states != spec.states:
             raise GraphcValueError("E455", f"{spec.name} and {states_of.spec.name} have different states to share")
         memory = None if states_of is None else states_of._memory
@@ -119,7 +118,7 @@ def save_states(path: str | os.PathLike[str], module: Module, values: Mapping[st
     Raises:
         GraphcOSError: the file cannot be written (E570).
     """
-    states = model_spec(Module(module.name, {}, tuple(module.states.values()))).states
+    states = model_spec(Interface(Module(module.name, {}, tuple(module.states.values())))).states
     weights.save(path, states, {name: np.ascontiguousarray(values[name]) for name in module.states}, {})
 
 

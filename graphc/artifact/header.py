@@ -81,6 +81,16 @@ static inline int @_load_weights(@_model *model, FILE *file)
 """
 
 
+_STEPS = """\
+ * Its tensors over @SHOWN@ have that dimension first, whatever its place in the type, and as many of it as the call
+ * says. */
+"""
+
+_ROWS = """\
+ * Its tensors over @SHOWN@ have ROOM_@PLAIN@ of it, which gives the number for which there is code; what lies behind
+ * the first ones in an input does not matter, and in an output it means nothing. */
+"""
+
 _PARALLEL = """\
 /* Runs the entry point whose number is `entry` on as many as `threads` threads, the caller's among them; the others are
  * made at the first call, and sleep between calls.  The result does not depend on how many there are: where the entry
@@ -178,50 +188,111 @@ def _states(spec: Spec) -> list[str]:
 
 
 def _entry(spec: Spec, entry: EntrySpec, build: NativeBuild) -> list[str]:
-    symbol = build.exports[entry.name]
     wanted = f"{spec.name}_{entry.name}"
-    lines = [
-        f"/* {_comment(entry.signature)} */",
-        f"int32_t {symbol}(const void *const *inputs, void *const *outputs, void *const *states, void *arena,",
-        f"{' ' * len(f'int32_t {symbol}(')}int64_t *error);",
-    ]
-    if symbol != wanted:
-        lines.append(f"#define {wanted} {symbol}")
-    lines.append(f"#define {spec.name}_ENTRY_{entry.name} {build.number(entry.name)}")
+    lines = [f"/* {_comment(entry.signature)} */"]
+    if entry.rungs:
+        lines += [line for rung in entry.rungs for line in _declaration(build.exports[rung.code])]
+    else:
+        symbol = build.exports[entry.name]
+        lines += _declaration(symbol)
+        if symbol != wanted:
+            lines.append(f"#define {wanted} {symbol}")
+        lines.append(f"#define {spec.name}_ENTRY_{entry.name} {build.number(entry.name)}")
     for kind, tensors in (("INPUT", entry.inputs), ("OUTPUT", entry.outputs)):
         lines.append(f"#define {wanted}_{kind}S {len(tensors)}")
         for index, (tensor, plain) in enumerate(zip(tensors, identifiers(t.name for t in tensors), strict=True)):
             size = tensor.nbytes // tensor.storage.itemsize
-            steps = " of one step" if any(isinstance(extent, str) for extent in tensor.shape) else ""
+            over = [_comment(extent) for extent in tensor.shape if isinstance(extent, str)]
+            share = f" for one {' and one '.join(over)}" if over else ""
             lines.append(f"#define {wanted}_{kind}_{plain} {index} /* {_comment(repr(tensor.name))}: {tensor} */")
             element = _C_TYPES[tensor.dtype]
-            lines.append(f"#define {wanted}_SIZE_OF_{kind}_{plain} {size} /* elements of type {element}{steps} */")
-    return [*lines, ""]
+            lines.append(f"#define {wanted}_SIZE_OF_{kind}_{plain} {size} /* elements of type {element}{share} */")
+    for place, (plain, name) in enumerate(_sizes_of(spec, entry)):
+        lines.append(f"#define {wanted}_SIZE_{plain} {len(entry.inputs) + place} /* how many {_comment(name)} */")
+    return [*lines, *(_dispatch(spec, entry, build) if entry.rungs else ()), ""]
+
+
+def _declaration(symbol: str) -> list[str]:
+    start = f"int32_t {symbol}("
+    return [
+        f"{start}const void *const *inputs, void *const *outputs, void *const *states, void *arena,",
+        f"{' ' * len(start)}int64_t *error);",
+    ]
+
+
+def _sizes_of(spec: Spec, entry: EntrySpec) -> list[tuple[str, str]]:
+    """The sizes that a call says, as parts of C identifiers and as the user calls them, in the code's order."""
+    names = [name for name, _ in spec.sizes]
+    listed = zip(identifiers(names), names, strict=True)
+    return sorted((pair for pair in listed if pair[1] in entry.open_dims), key=lambda pair: pair[1] != spec.rows)
+
+
+def _dispatch(spec: Spec, entry: EntrySpec, build: NativeBuild) -> list[str]:
+    """An entry point over rows: its number and its call, by how many rows there are."""
+    wanted, plain = f"{spec.name}_{entry.name}", _sizes_of(spec, entry)[0][0]
+    room = f"switch ({spec.name}_ROOM_{plain}"
+    start = f"static inline int32_t {wanted}("
+    return [
+        f"static inline int32_t {spec.name}_ENTRY_{entry.name}(int64_t {plain})",
+        "{",
+        f"    {room}({plain})) {{",
+        *(f"    case {rung.rows}: return {build.number(rung.code)};" for rung in entry.rungs),
+        "    default: return -1;",
+        "    }",
+        "}",
+        f"{start}const void *const *inputs, void *const *outputs, void *const *states,",
+        f"{' ' * len(start)}void *arena, int64_t *error)",
+        "{",
+        f"    const int64_t count = *(const int64_t *)inputs[{wanted}_SIZE_{plain}];",
+        f"    {room}(count)) {{",
+        *(
+            f"    case {rung.rows}: return {build.exports[rung.code]}(inputs, outputs, states, arena, error);"
+            for rung in entry.rungs
+        ),
+        "    default:",
+        "        error[0] = -1;",
+        "        error[1] = 1;",
+        "        error[2] = count;",
+        f"        error[3] = {spec.name}_MAX_{plain};",
+        "        return 1;",
+        "    }",
+        "}",
+    ]
 
 
 def _sizes(spec: Spec) -> list[str]:
-    """How a call says the size that it has."""
-    return [
-        line
-        for name, largest in spec.sizes
-        for line in (
-            f"/* An entry point in whose types {_comment(name)} stands takes any from 1 to the largest.  Behind its",
-            " * inputs comes one more pointer, to an int64_t that says how many there are.  Its tensors over",
-            f" * {_comment(name)} have that dimension first, whatever its place in the type, and as many of it as the",
-            " * call says.  Where that is out of range, the entry point does nothing but return 1, with error[0] = -1,",
-            " * error[2] the number and error[3] the largest. */",
-            f"#define {spec.name}_MAX_{name} {largest}",
-        )
-    ]
+    """How a call says the sizes that it has."""
+    lines = []
+    for plain, (name, largest) in zip(identifiers(name for name, _ in spec.sizes), spec.sizes, strict=True):
+        shown, is_rows = _comment(name), name == spec.rows
+        lines += [
+            f"/* An entry point in whose types {shown} stands takes any from 1 to the largest.  Behind the pointers to",
+            f" * its inputs there is one, at ENTRY_SIZE_{plain}, to an int64_t that says how many there are.  Where",
+            f" * that is out of range, it does nothing but return 1, with error[0] = -1, error[1] = {int(is_rows)},",
+            " * error[2] the number and error[3] the largest.",
+            *(_ROWS if is_rows else _STEPS).replace("@SHOWN@", shown).replace("@PLAIN@", plain).splitlines(),
+            f"#define {spec.name}_MAX_{plain} {largest}",
+        ]
+        if is_rows:
+            rungs = next(entry.rungs for entry in spec.entries if entry.rungs)
+            lines += [
+                f"static inline int64_t {spec.name}_ROOM_{plain}(int64_t {plain})",
+                "{",
+                f"    if ({plain} < 1)",
+                "        return 0;",
+                *(f"    if ({plain} <= {rung.rows})\n        return {rung.rows};" for rung in rungs),
+                "    return 0;",
+                "}",
+            ]
+    return lines
 
 
 def _parallel(spec: Spec, build: NativeBuild) -> list[str]:
     """How to run an entry point on several threads."""
     if build.parallel is None:
         cases = [
-            f"    case {spec.name}_ENTRY_{entry.name}:"
-            f" return {build.exports[entry.name]}(inputs, outputs, states, arena, error);"
-            for entry in spec.entries
+            f"    case {build.number(name)}: return {symbol}(inputs, outputs, states, arena, error);"
+            for name, symbol in build.exports.items()
         ]
         return [_PARALLEL + _ALONE.replace("@CASES@", "\n".join(cases)).replace("@_", f"{spec.name}_")]
     start = f"int32_t {build.parallel.symbol}("

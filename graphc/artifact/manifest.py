@@ -55,9 +55,9 @@ def manifest_text(
         native = {
             "file": f"{spec.name}.so",
             "arena_bytes": build.arena_bytes,
-            "symbols": {entry.name: build.exports[entry.name] for entry in spec.entries},
+            "symbols": dict(build.exports),
             "parallel": None if build.parallel is None else build.parallel.symbol,
-            "numbers": {entry.name: build.number(entry.name) for entry in spec.entries},
+            "numbers": {name: build.number(name) for name in build.exports},
         }
     manifest: dict[str, Any] = {
         "format": FORMAT,

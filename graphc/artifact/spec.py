@@ -7,11 +7,11 @@ import posixpath
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from graphc.artifact.runtime.model import Model
-from graphc.artifact.runtime.spec import EntrySpec, Spec, TensorSpec
+from graphc.artifact.runtime.spec import EntrySpec, Rung, Spec, TensorSpec
 from graphc.config import Options
 from graphc.errors import GraphcValueError, Location
 from graphc.ir.graph import Graph, Module
@@ -138,6 +138,23 @@ class Backend:
     takes_sizes: bool = False
 
 
+@dataclass(frozen=True)
+class Interface:
+    """A module as the user calls it.
+
+    Attributes:
+        module: with the dimensions open whose size each call says.
+        sizes: name → largest size of those dimensions.
+        rows: which of them has an entry point in the code for each of several sizes.
+        rungs: entry point over the rows → those sizes.
+    """
+
+    module: Module
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    rows: str | None = None
+    rungs: Mapping[str, tuple[Rung, ...]] = field(default_factory=dict)
+
+
 Checks = Mapping[str, tuple[str, ...]]
 """Entry point → for each of its index checks, in the order of its steps, what is indexed and where."""
 
@@ -149,19 +166,18 @@ def describe_checks(program: Program | None) -> Checks:
     return {name: tuple(_described_checks(program, name)) for name in program.entries}
 
 
-def model_spec(module: Module, checks: Checks | None = None, sizes: Mapping[str, int] | None = None) -> Spec:
+def model_spec(interface: Interface, checks: Checks | None = None) -> Spec:
     """What the runtime needs to know of a model.
 
     Args:
-        module: the compiled module; its order of states is the code's.
+        interface: the model as it is called; the module's order of states is the code's.
         checks: of native code, see :func:`describe_checks`.
-        sizes: name → largest size of the dimensions whose size each call says, which are open in ``module``.
 
     Raises:
         GraphcValueError: an entry point's name cannot be a method's (E108), or a shape is symbolic (E340).
     """
-    entries = []
-    left = frozenset(sizes or ())
+    entries, module, checks = [], interface.module, checks or {}
+    left = frozenset(interface.sizes)
     for name, graph in module.entries.items():
         check_entry_name(name)
         entries.append(
@@ -170,11 +186,12 @@ def model_spec(module: Module, checks: Checks | None = None, sizes: Mapping[str,
                 tuple(_tensor(input_name, type_, left) for input_name, type_ in module.input_types(name).items()),
                 tuple(_tensor(output_name, node.tensor, left) for output_name, node in graph.outputs),
                 _updated(graph),
-                (checks or {}).get(name, ()),
+                checks.get(name, ()),
+                tuple(replace(rung, checks=checks.get(rung.code, ())) for rung in interface.rungs.get(name, ())),
             )
         )
     states = tuple(_tensor(name, state.type) for name, state in module.states.items())
-    return Spec(module.name, tuple(entries), states, tuple((sizes or {}).items()))
+    return Spec(module.name, tuple(entries), states, tuple(interface.sizes.items()), interface.rows)
 
 
 def check_name(name: str) -> None:

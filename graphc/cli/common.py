@@ -171,7 +171,7 @@ def add_max_dim(parser: Parser) -> None:
         action="append",
         default=[],
         type=dimension,
-        help="the largest size of a symbolic dimension, whose size each call then says",
+        help="the largest size of a symbolic dimension, whose size each call then says; may be repeated",
     )
 
 

@@ -64,8 +64,9 @@ def execute(arguments: argparse.Namespace, console: Console) -> int:
     made = compiled.compilation
     for line in made.passes if console.verbose else ():
         console.say(str(line))
+    smaller = {rung.code for entry in compiled.spec.entries for rung in entry.rungs[:-1]}
     for line in made.passes:
-        if line.rolled is not None:
+        if line.rolled is not None and line.entry not in smaller:
             console.say(f"{line.entry}: {line.rolled}")
     if arguments.time:
         console.say(_time_table(clock))

@@ -60,7 +60,7 @@ def open_subject(arguments: argparse.Namespace) -> Subject:
 
 def open_model(arguments: argparse.Namespace) -> Subject:
     """The model file that the arguments name."""
-    from graphc.artifact.spec import model_spec
+    from graphc.artifact.spec import Interface, model_spec
     from graphc.cli import build
     from graphc.ir.bind import bind_dimensions
 
@@ -68,7 +68,7 @@ def open_model(arguments: argparse.Namespace) -> Subject:
     module = bind_dimensions(model.module, dict(arguments.dims))
     return Subject(
         file.artifact_name,
-        model_spec(module),
+        model_spec(Interface(module)),
         module,
         lambda: build.compile_model(arguments, model, file.artifact_name),
     )

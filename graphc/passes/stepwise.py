@@ -16,19 +16,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from graphc.ir.attrs import make_attrs
 from graphc.ir.bind import bound
 from graphc.ir.builder import Builder
 from graphc.ir.dim import symbol
 from graphc.ir.graph import Graph
 from graphc.ir.node import NO_NOTE, Node, Note
-from graphc.ir.types import TensorType, bool_, float32, int64, tensor_type
+from graphc.ir.types import TensorType, float32, int64, tensor_type
 from graphc.ops.loop_parts import LoopParts, Slice, make_loop
 from graphc.ops.random import STREAMS_OF_A_STEP
 from graphc.ops.rules import zeros
-from graphc.passes.stepwise_plan import FOLDS, Plan
+from graphc.passes.series import FOLDS, neutral
+from graphc.passes.stepwise_plan import Plan
 
 
 def stepwise(graph: Graph, name: str) -> Graph:
@@ -287,21 +286,7 @@ class _Body:
         if wide:
             here = b.op("cast", here, dtype=float32)
         combine = FOLDS.get(node.op.name, "add")
-        return _neutral(outer, combine, type_), b.op(combine, before, here)
-
-
-def _neutral(b: Builder, combine: str, type_: TensorType) -> Node:
-    """What changes nothing: 0 for sums, 1 for products, the lowest number for a maximum and so on."""
-    dtype = type_.dtype
-    if combine in ("maximum", "minimum"):
-        low = combine == "maximum"
-        if dtype.is_float:
-            number: float = -np.inf if low else np.inf
-        elif dtype is bool_:
-            number = not low
-        else:
-            number = getattr(np.iinfo(dtype.storage), "min" if low else "max")
-    else:
-        number = {"multiply": 1, "logical_and": True, "logical_or": False}.get(combine, 0)
-    value = b.constant(number, dtype)
-    return b.op("broadcast_to", value, shape=type_.shape) if type_.shape else value
+        value = neutral(outer, combine, type_.dtype)
+        if type_.shape:
+            value = outer.op("broadcast_to", value, shape=type_.shape)
+        return value, b.op(combine, before, here)

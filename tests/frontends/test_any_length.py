@@ -278,8 +278,6 @@ def test_what_needs_the_size_says_so() -> None:
         with pytest.raises(GraphcValueError, match=r"has the value 3 and a largest one, 5.*E214"):
             G.compile(model, dims={"time": 3}, max_dims={"time": 5})
         several = G.Model(predict=G.input("z", ("batch", "time", 2)).sum(axis=1))
-        with pytest.raises(UnsupportedOp, match=r"only one dimension can be left to the call.*E334"):
-            G.compile(several, max_dims={"time": 5, "batch": 4})
         with pytest.raises(GraphcValueError, match=r"'batch' is symbolic.*E340"):
             G.compile(several, max_dims={"time": 5})
 

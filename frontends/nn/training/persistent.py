@@ -110,7 +110,7 @@ class Persistent(Compilable):
             name: of the model in C and in file names; by default that of the folder.
             force: replace an artifact that is there.
             dims: values for the other sizes that only data say, such as ``x_1`` of ``Input((None, 28), name="x")``.
-            max_dims: the largest size of one of them, which each call then says, as for :func:`graphc.compile`.
+            max_dims: the largest sizes that each call may say, of the batch too, as for :func:`graphc.compile`.
         """
         engine = self._engine_for(None, training=False)
         entries = tuple(engine.module.entries)

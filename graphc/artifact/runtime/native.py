@@ -77,34 +77,40 @@ class NativeCode:
         self, spec: Spec, states: StateMemory, turns: list[Turns[Any]], threads: Threads
     ) -> dict[str, Function]:
         """The Python function of each entry point over the given states; appends the pool they share to ``turns``."""
-        # (An entry point whose calls say a size reads it through a pointer behind its inputs.)
-        input_count = max((len(entry.inputs) + entry.is_sized for entry in spec.entries), default=0)
+        # (An entry point whose calls say sizes reads them through pointers behind its inputs.)
+        input_count = max((len(entry.inputs) + len(entry.open_dims) for entry in spec.entries), default=0)
         output_count = max((len(entry.outputs) for entry in spec.entries), default=0)
         arena_bytes = self._arena_bytes
         table = states.table
         pool: Turns[NativeWorkspace] = Turns(lambda: NativeWorkspace(input_count, output_count, table, arena_bytes))
         turns.append(pool)
 
-        def fixed(entry: EntrySpec, size: int | None = None) -> Function:
-            return _entry(entry, self._runner(entry, threads, size), states, pool)
+        def fixed(entry: EntrySpec, code: str = "", sizes: Sequence[int] = ()) -> Function:
+            return _entry(entry, self._runner(entry, threads, code or entry.name, sizes), states, pool)
 
         return {
-            entry.name: described(SizedEntry(entry, dict(spec.sizes), fixed, states.block), entry)
+            entry.name: described(SizedEntry(entry, spec, fixed, states.block), entry)
             if entry.is_sized
             else fixed(entry)
             for entry in spec.entries
         }
 
-    def _runner(self, entry: EntrySpec, threads: Threads, size: int | None) -> Runner:
-        """What runs an entry point on as many threads as are said, or as the model has; ``size``: what calls say."""
-        function, parallel, number = self._functions[entry.name], self._parallel, self._numbers.get(entry.name, 0)
+    def _runner(self, entry: EntrySpec, threads: Threads, code: str, sizes: Sequence[int]) -> Runner:
+        """What runs an entry point, ``code`` in the code, on as many threads as are said, or as the model has.
+
+        ``sizes`` are what calls say, in the order in which the code reads them.
+        """
+        function, parallel, number = self._functions[code], self._parallel, self._numbers.get(code, 0)
         every_input, every_output = slice(len(entry.inputs)), slice(len(entry.outputs))
-        held = None if size is None else ctypes.c_int64(size)
-        place = None if held is None else ctypes.addressof(held)
+        held = (ctypes.c_int64 * len(sizes))(*sizes)
+        places: list[Any] = [
+            ctypes.addressof(held) + position * ctypes.sizeof(ctypes.c_int64) for position in range(len(sizes))
+        ]
+        behind = slice(len(entry.inputs), len(entry.inputs) + len(sizes))
 
         def run(workspace: NativeWorkspace, inputs: list[Any], outputs: list[Any], count: int | None) -> None:
-            if place is not None:
-                workspace.inputs[len(inputs)] = place
+            if places:
+                workspace.inputs[behind] = places
             workspace.inputs[every_input] = inputs
             workspace.outputs[every_output] = outputs
             if parallel is None or (count := count or threads.count) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,33 @@ class TensorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Rung:
+    """An entry point compiled for a number of rows, which calls with as many rows or fewer take.
+
+    Attributes:
+        rows: that its arrays have room for.
+        code: the code's name for it.
+        checks: as in :class:`EntrySpec`.
+    """
+
+    rows: int
+    code: str
+    checks: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The rung as plain lists and strings."""
+        return {"rows": self.rows, "code": self.code, "checks": list(self.checks)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Rung:
+        """The inverse of :meth:`to_json`; any other data is a damaged manifest."""
+        rows, code, checks = _fields(data, rows=int, code=str, checks=list)
+        if rows < 1 or not all(isinstance(text, str) for text in checks):
+            raise _damaged(data)
+        return cls(rows, code, tuple(checks))
+
+
+@dataclass(frozen=True, slots=True)
 class EntrySpec:
     """One entry point.
 
@@ -77,6 +104,7 @@ class EntrySpec:
         outputs: in order.
         updates: names of the state variables it writes; such an entry point runs alone.
         checks: for each check of an index from the data, in the code's order, what is being indexed.
+        rungs: where calls say a number of rows, the numbers that it is compiled for, ascending.
     """
 
     name: str
@@ -84,16 +112,23 @@ class EntrySpec:
     outputs: tuple[TensorSpec, ...]
     updates: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+    rungs: tuple[Rung, ...] = ()
 
     @property
     def is_sized(self) -> bool:
         """Does each call say a size?"""
-        return any(isinstance(extent, str) for tensor in (*self.inputs, *self.outputs) for extent in tensor.shape)
+        return bool(self.open_dims)
+
+    @property
+    def open_dims(self) -> tuple[str, ...]:
+        """The dimensions whose size each call says, in the order in which they first occur."""
+        tensors = (*self.inputs, *self.outputs)
+        return tuple(dict.fromkeys(dim for tensor in tensors for dim in tensor.shape if isinstance(dim, str)))
 
     def sized(self, sizes: Mapping[str, int]) -> EntrySpec:
         """The same with open dimensions replaced by sizes."""
         inputs, outputs = (tuple(tensor.sized(sizes) for tensor in group) for group in (self.inputs, self.outputs))
-        return EntrySpec(self.name, inputs, outputs, self.updates, self.checks)
+        return replace(self, inputs=inputs, outputs=outputs)
 
     @property
     def signature(self) -> str:
@@ -113,6 +148,7 @@ class EntrySpec:
             "outputs": [tensor.to_json() for tensor in self.outputs],
             "updates": list(self.updates),
             "checks": list(self.checks),
+            "rungs": [rung.to_json() for rung in self.rungs],
         }
 
     @classmethod
@@ -121,10 +157,18 @@ class EntrySpec:
         name, inputs, outputs, updates, checks = _fields(
             data, name=str, inputs=list, outputs=list, updates=list, checks=list
         )
-        if not all(isinstance(text, str) for text in (*updates, *checks)):
+        rungs = data.get("rungs", [])
+        if not isinstance(rungs, list) or not all(isinstance(text, str) for text in (*updates, *checks)):
             raise _damaged(data)
         read = TensorSpec.from_json
-        return cls(name, tuple(map(read, inputs)), tuple(map(read, outputs)), tuple(updates), tuple(checks))
+        return cls(
+            name,
+            tuple(map(read, inputs)),
+            tuple(map(read, outputs)),
+            tuple(updates),
+            tuple(checks),
+            tuple(map(Rung.from_json, rungs)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +180,14 @@ class Spec:
         entries: its entry points.
         states: its state variables.
         sizes: name and largest size of each dimension whose size each call says.
+        rows: which of them is worked off by code for the next larger number; loops go over the other.
     """
 
     name: str
     entries: tuple[EntrySpec, ...]
     states: tuple[TensorSpec, ...]
     sizes: tuple[tuple[str, int], ...] = ()
+    rows: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The specification as plain lists and strings."""
@@ -150,18 +196,27 @@ class Spec:
             "entries": [entry.to_json() for entry in self.entries],
             "states": [state.to_json() for state in self.states],
             "sizes": dict(self.sizes),
+            "rows": self.rows,
         }
 
     @classmethod
     def from_json(cls, data: Any) -> Spec:
         """The inverse of :meth:`to_json`; any other data is a damaged manifest."""
         name, entries, states = _fields(data, name=str, entries=list, states=list)
-        sizes = data.get("sizes", {})
+        sizes, rows = data.get("sizes", {}), data.get("rows")
         if not isinstance(sizes, dict) or not all(type(largest) is int and largest > 0 for largest in sizes.values()):
             raise _damaged(data)
+        if rows is not None and rows not in sizes:
+            raise _damaged(data)
         made = cls(
-            name, tuple(map(EntrySpec.from_json, entries)), tuple(map(TensorSpec.from_json, states)), (*sizes.items(),)
+            name,
+            tuple(map(EntrySpec.from_json, entries)),
+            tuple(map(TensorSpec.from_json, states)),
+            (*sizes.items(),),
+            rows,
         )
+        if any((rows in entry.open_dims) != bool(entry.rungs) for entry in made.entries):
+            raise _damaged(data)
         tensors = [*made.states, *(one for entry in made.entries for one in (*entry.inputs, *entry.outputs))]
         if any(isinstance(extent, str) and extent not in sizes for tensor in tensors for extent in tensor.shape):
             raise _damaged(data)
