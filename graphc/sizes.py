@@ -21,6 +21,7 @@ from graphc.passes.decompose import Decompose
 from graphc.passes.ends import at_the_ends
 from graphc.passes.mask import mask
 from graphc.passes.merge import Merge
+from graphc.passes.share import Share
 from graphc.passes.simplify import Simplify
 from graphc.passes.stepwise import stepwise
 
@@ -80,7 +81,7 @@ def _sized(interface: Module, max_dims: Mapping[str, int], steps: str | None, ro
             entries[name] = graph
             continue
         _check_boundary(graph, open_dims)
-        small = Simplify(movement_only=True).run(Merge().run(Decompose().run(graph)))
+        small = Simplify(movement_only=True).run(Merge().run(Share().run(Decompose().run(graph))))
         for one in open_dims:
             small = at_the_ends(small, one)
         if rows is None or rows not in open_dims:
