@@ -77,8 +77,32 @@ def rows() -> Module:
         return G.Model(predict=shown, gradient=G.grad(loss, x), train=optim.Adam(0.01).minimize(loss)).module
 
 
+def assorted() -> Module:
+    """Indices from the data, sorting within rows, folds of integers, booleans and half precision, merged dimensions."""
+    with G.graph():
+        x, k = G.input("x", ("batch", 5, 4)), G.input("k", ("batch", 5), "int64")
+        sure, half = G.input("sure", ("batch",), "bool"), G.input("half", ("batch", 4), "float16")
+        table = G.parameter("table", np.linspace(-1, 1, 28, dtype="float32").reshape(7, 4))
+        rows = G.take(table, k + 1, axis=0)
+        picked = G.take_along_axis(x, G.argsort(rows, axis=1), axis=1)
+        joined = G.concat([picked, G.pad(rows, [(0, 0), (1, 0), (0, 0)])[:, :5]], axis=2)
+        flat = G.reshape(joined, (-1, 8))
+        loss = (flat / flat.sum(axis=1, keepdims=True)).mean() + (G.log(G.abs(picked)) * rows).max() + half.mean()
+        shown = {
+            "joined": G.cumulative_sum(joined, axis=1),
+            "least": k.min(axis=0),
+            "all": sure.all(),
+            "any": G.logical_not(sure).any(),
+            "halves": half.sum(axis=0),
+            "numbers": G.reshape(x, (-1, 4)).max(axis=0),
+            "first": x[0],
+        }
+        gradient = {"x": G.grad(loss, x), "half": G.grad(loss, half)}
+        return G.Model(predict=shown, gradient=gradient, train=optim.SGD(0.1).minimize(loss)).module
+
+
 FILL = {"f": np.nan, "b": True}
-MODELS = {"tagger": tagger, "classifier": classifier, "frames": frames, "rows": rows}
+MODELS = {"tagger": tagger, "classifier": classifier, "frames": frames, "rows": rows, "assorted": assorted}
 
 
 def compare(module: Module, sizes: dict[str, int], sized: Any) -> None:
@@ -94,7 +118,7 @@ def compare(module: Module, sizes: dict[str, int], sized: Any) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_models(name: str) -> None:
     module = MODELS[name]()
-    has_steps = name != "rows"
+    has_steps = name not in ("rows", "assorted")
     sized = G.compile(module, max_dims=LARGEST if has_steps else {"batch": 13})
     for batch, time in SIZES:
         compare(module, {"batch": batch, "time": time} if has_steps else {"batch": batch}, sized)
@@ -123,7 +147,7 @@ def axis_of_batch(node: Any) -> int | None:
 def test_no_row_that_does_not_count_is_seen(name: str) -> None:
     """By the reference evaluator, with NaN and indices far out of range in such rows."""
     module = MODELS[name]() if name in MODELS else module_of(LAYERS[name], ("batch", "time"))
-    module = bind_dimensions(module, {} if name == "rows" else {"time": 4}, leave=("batch",))
+    module = bind_dimensions(module, {} if name in ("rows", "assorted") else {"time": 4}, leave=("batch",))
     for entry, graph in module.entries.items():
         bound = bind_dimensions(module, {"batch": 5})
         given = arguments_of(bound, entry)

@@ -50,11 +50,30 @@ class _Passage:
         steps: which dimension comes first in the code; 0 where the order is the same.
         room: shape in the code, with room for more rows than there are; None where there are as many.
         rows: the part of ``room`` that the caller has.
+        order: the caller's dimensions in the order of the code.
+        original: the code's dimensions in the order of the caller.
     """
 
-    steps: int = 0
-    room: tuple[int, ...] | None = None
-    rows: tuple[slice, ...] = ()
+    steps: int
+    room: tuple[int, ...] | None
+    rows: tuple[slice, ...]
+    order: tuple[int, ...]
+    original: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: TensorSpec, steps: int, sizes: Mapping[str, int], room: Mapping[str, int]) -> _Passage:
+        """The way of ``tensor``, of which there are ``sizes``, and ``room`` in the code."""
+        axes = range(len(tensor.shape))
+        order = tuple(axes[steps : steps + 1]) + tuple(axes[:steps]) + tuple(axes[steps + 1 :])
+        inside, part = (tensor.sized(those).shape for those in (room, sizes))
+        is_cut = inside != part
+        return cls(
+            steps,
+            tuple(inside[axis] for axis in order) if is_cut else None,
+            tuple(slice(part[axis]) for axis in order),
+            order,
+            tuple(order.index(axis) for axis in axes),
+        )
 
     @property
     def is_direct(self) -> bool:
@@ -63,7 +82,7 @@ class _Passage:
 
     def into(self, array: Array) -> Array:
         """What the code takes in the place of a caller's array."""
-        moved = np.moveaxis(array, self.steps, 0)
+        moved = array.transpose(self.order)
         if self.room is None:
             return np.ascontiguousarray(moved)
         whole = np.zeros(self.room, array.dtype)
@@ -72,7 +91,10 @@ class _Passage:
 
     def back(self, array: Array) -> Array:
         """What the caller gets in the place of the code's array."""
-        return np.array(np.moveaxis(array[self.rows], 0, self.steps), order="C")
+        if self.room is None:
+            return np.ascontiguousarray(array.transpose(self.original))
+        # (A copy, where a view would do: it would keep the memory of all rows that there is room for.)
+        return array[self.rows].transpose(self.original).copy()
 
 
 class SizedEntry:
@@ -156,13 +178,9 @@ class SizedEntry:
         made = []
         for tensor in tensors:
             steps = None if self._steps is None else tensor.axis_of(self._steps)
-            axis = steps or 0
-            names = (*tensor.shape[axis : axis + 1], *tensor.shape[:axis], *tensor.shape[axis + 1 :])
-            inside = TensorSpec(tensor.name, tensor.dtype, names).sized(room)
-            part = TensorSpec(tensor.name, tensor.dtype, names).sized(sizes)
-            passage = _Passage(axis)
-            if part != inside:
-                passage = _Passage(axis, inside.shape, tuple(map(slice, part.shape)))
+            passage = _Passage.of(tensor, steps or 0, sizes, room)
+            shape = tensor.sized(room).shape
+            inside = TensorSpec(tensor.name, tensor.dtype, tuple(shape[axis] for axis in passage.order))
             made.append((inside, passage))
         return tuple(inside for inside, _ in made), tuple(passage for _, passage in made)
 
