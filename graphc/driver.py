@@ -73,7 +73,7 @@ def compile(
     outputs: Any = None,
     name: str | None = None,
     dims: Mapping[str, int] | None = None,
-    max_dims: Mapping[str, int] | None = None,
+    max_dims: Mapping[str, int | Sequence[int]] | None = None,
     cpu: str = "native",
     fast_math: bool = False,
     disable: Sequence[str] = (),
@@ -93,7 +93,8 @@ def compile(
         name: of the model; an identifier.
         dims: values for symbolic dimensions.
         max_dims: the largest sizes of symbolic dimensions, such as ``{"time": 200, "batch": 64}``: compiled once, entry
-            points then take any sizes from 1 up to them.
+            points then take any sizes from 1 up to them.  Rows go to code for the next larger of several numbers, which
+            can be stated: ``{"batch": (1, 16, 64)}``.
         cpu: ``"native"``, or the level of x86-64 that the code may ask for: ``"x86-64"``, ``"avx2"``, ``"avx512"``.
         fast_math: let the compiler assume no NaN or infinity and re-associate.
         disable: passes to leave out, by name.

@@ -9,6 +9,7 @@ that has room for its rows, and the others count for nothing (:mod:`graphc.passe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from graphc.artifact.runtime.spec import Rung
@@ -42,37 +43,67 @@ class Sized:
     interface: Interface
 
 
-def bind_up_to(module: Module, dims: Mapping[str, int], max_dims: Mapping[str, int]) -> Sized:
+def bind_up_to(module: Module, dims: Mapping[str, int], max_dims: Mapping[str, int | Sequence[int]]) -> Sized:
     """A module with some dimensions bound to ``dims``, and one or two open up to what ``max_dims`` says.
+
+    Args:
+        module: with symbolic dimensions.
+        dims: name → size.
+        max_dims: name → largest size; of rows also several sizes, those that code is to be made for.
 
     Raises:
         GraphcValueError: a symbol without a value or a value without a symbol (E340), or a largest size below 1 (E214).
         UnsupportedOp: more open dimensions, or what cannot be done for sizes that only the call says (E334).
     """
-    for name, value in max_dims.items():
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise GraphcTypeError("E214", f"the largest {name!r} must be an integer, got {value!r}")
-        if not 1 <= value <= LARGEST:
-            raise GraphcValueError("E214", f"the largest {name!r} must be 1 to {LARGEST}, got {value}")
+    stated = {name: _numbers(name, value) for name, value in max_dims.items()}
+    largest = {name: numbers[-1] for name, numbers in stated.items()}
+    for name, number in largest.items():
         if name in dims:
             raise GraphcValueError(
-                "E214", f"the dimension {name!r} has the value {dims[name]} and a largest one, {value}"
+                "E214", f"the dimension {name!r} has the value {dims[name]} and a largest one, {number}"
             )
     # A largest size that names no dimension, and a dimension without either, are told as for ``dims``.
-    bind_dimensions(module, {**dims, **max_dims})
-    interface = bind_dimensions(module, dims, leave=tuple(max_dims))
-    steps, rows = _roles(interface, tuple(max_dims))
-    if steps is None:
-        try:
-            return _sized(interface, max_dims, None, rows)
-        except UnsupportedOp:
-            # What does not come in rows may still come in steps: the last one can be looked at, and all be reversed.
-            steps, rows = rows, None
-    return _sized(interface, max_dims, steps, rows)
+    bind_dimensions(module, {**dims, **largest})
+    interface = bind_dimensions(module, dims, leave=tuple(largest))
+    steps, rows = _roles(interface, tuple(largest))
+    if steps is not None and len(stated[steps]) > 1:
+        message = f"{steps!r} has steps, for any number of which the same code serves; got {max_dims[steps]}"
+        raise GraphcValueError("E214", message, hint=f"max_dims={{{steps!r}: {largest[steps]}}}")
+    if rows is None:
+        return _sized(interface, largest, steps)
+    numbers = stated[rows] if len(stated[rows]) > 1 else ladder(largest[rows])
+    if steps is None and len(stated[rows]) == 1:
+        # What does not come in rows may still come in steps: the last one can be looked at, and all be reversed.
+        with suppress(UnsupportedOp):
+            return _sized(interface, largest, None, rows, numbers)
+        return _sized(interface, largest, rows)
+    return _sized(interface, largest, steps, rows, numbers)
 
 
-def _sized(interface: Module, max_dims: Mapping[str, int], steps: str | None, rows: str | None) -> Sized:
-    """The module for these steps and rows."""
+def _numbers(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
+    """The sizes that are stated for a dimension, ascending.
+
+    Raises:
+        GraphcTypeError: not integers (E214).
+        GraphcValueError: out of range (E214).
+    """
+    listed = tuple(value) if isinstance(value, (list, tuple)) and value else (value,)
+    for number in listed:
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise GraphcTypeError("E214", f"the largest {name!r} must be an integer, got {number!r}")
+        if not 1 <= number <= LARGEST:
+            raise GraphcValueError("E214", f"the largest {name!r} must be 1 to {LARGEST}, got {number}")
+    return tuple(sorted({number for number in listed if isinstance(number, int)}))
+
+
+def _sized(
+    interface: Module,
+    max_dims: Mapping[str, int],
+    steps: str | None,
+    rows: str | None = None,
+    numbers: Sequence[int] = (),
+) -> Sized:
+    """The module for these steps, and rows of which code is made for several numbers."""
     entries: dict[str, Graph] = {}
     rungs: dict[str, tuple[Rung, ...]] = {}
     for name, graph in interface.entries.items():
@@ -88,11 +119,11 @@ def _sized(interface: Module, max_dims: Mapping[str, int], steps: str | None, ro
             entries[name] = _in_steps(small, steps, max_dims)
             continue
         masked = mask(small, rows)
-        rungs[name] = tuple(Rung(size, f"{name}__{size}") for size in ladder(max_dims[rows]))
+        rungs[name] = tuple(Rung(size, f"{name}__{size}") for size in numbers)
         for rung in rungs[name]:
             if rung.code in interface.entries:
                 message = f"{rung.code!r} is the entry point {name!r} for {rung.rows} of {rows!r}"
-                raise GraphcValueError("E108", message, hint="call the other entry point differently")
+                raise GraphcValueError("E108", message, hint="give the other entry point another name")
             bound = replace(bind_graph(masked, {rows: rung.rows}), name=rung.code)
             entries[rung.code] = _in_steps(bound, steps, max_dims) if steps in open_dims else bound
     static = Module(interface.name, entries, tuple(interface.states.values()))
@@ -102,7 +133,7 @@ def _sized(interface: Module, max_dims: Mapping[str, int], steps: str | None, ro
 def ladder(largest: int) -> tuple[int, ...]:
     """The numbers of rows that code is compiled for: 1, 4, 8, then each power of two and the middle to the next.
 
-    A call so computes less than twice the rows that it brings, and from 17 on less than 1.5 times as many.
+    A call so computes at most twice the rows that it brings, and from 17 on less than 1.5 times as many.
     """
     sizes, size = [1, 4, 8], 16
     while size < largest:

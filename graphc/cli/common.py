@@ -170,8 +170,9 @@ def add_max_dim(parser: Parser) -> None:
         dest="max_dims",
         action="append",
         default=[],
-        type=dimension,
-        help="the largest size of a symbolic dimension, whose size each call then says; may be repeated",
+        type=open_dimension,
+        help="the largest size of a symbolic dimension, whose size each call then says; of rows also N,N,…, the "
+        "numbers to compile for; may be repeated",
     )
 
 
@@ -207,6 +208,15 @@ def dimension(text: str) -> tuple[str, int]:
     if not re.fullmatch(r"[0-9]{1,18}", value.strip()):
         raise argparse.ArgumentTypeError(f"expected NAME=N with N a number, got {text!r}")
     return key, int(value)
+
+
+def open_dimension(text: str) -> tuple[str, int | tuple[int, ...]]:
+    """``NAME=N`` as (NAME, N), and ``NAME=N,N,…`` as (NAME, (N, N, …))."""
+    key, value = assignment(text)
+    if not re.fullmatch(r"[0-9]{1,18}(,[0-9]{1,18})*", value.strip()):
+        raise argparse.ArgumentTypeError(f"expected NAME=N or NAME=N,N,… with numbers, got {text!r}")
+    numbers = tuple(map(int, value.split(",")))
+    return key, numbers if len(numbers) > 1 else numbers[0]
 
 
 def count(text: str) -> int:

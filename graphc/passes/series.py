@@ -200,7 +200,11 @@ class Series:
                 given[0][1].axis if name == "index" else layout.axis
             )
         elif name == "take":
-            fits = node.inputs[0] not in self.layouts
+            table, indices = node.inputs
+            fits = table not in self.layouts
+            fits = fits or (indices not in self.layouts and attrs["axis"] != self.layouts[table].axis)
+        elif name == "scatter_add":
+            fits = node.inputs[1] not in self.layouts and attrs["axis"] != layout.axis
         else:
             fits = name in ("take_along_axis", "scatter_add_along_axis") and len(given) == len(node.inputs)
             fits = fits and attrs["axis"] != layout.axis and all(its == layout for _, its in given)

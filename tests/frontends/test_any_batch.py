@@ -14,7 +14,7 @@ import graphc as G
 from graphc import nn, optim
 from graphc.artifact.loader import load
 from graphc.cli.main import main
-from graphc.errors import GraphcIndexError, GraphcValueError, UnsupportedOp
+from graphc.errors import GraphcIndexError, GraphcTypeError, GraphcValueError, UnsupportedOp
 from graphc.ir.bind import bind_dimensions, bind_graph
 from graphc.ir.graph import Module
 from graphc.ir.interp import evaluate
@@ -87,9 +87,16 @@ def assorted() -> Module:
         picked = G.take_along_axis(x, G.argsort(rows, axis=1), axis=1)
         joined = G.concat([picked, G.pad(rows, [(0, 0), (1, 0), (0, 0)])[:, :5]], axis=2)
         flat = G.reshape(joined, (-1, 8))
-        loss = (flat / flat.sum(axis=1, keepdims=True)).mean() + (G.log(G.abs(picked)) * rows).max() + half.mean()
+        chosen = G.take(joined, [6, 1, 6], axis=2)
+        loss = (
+            (chosen**2).mean()
+            + (flat / flat.sum(axis=1, keepdims=True)).mean()
+            + (G.log(G.abs(picked)) * rows).max()
+            + half.mean()
+        )
         shown = {
             "joined": G.cumulative_sum(joined, axis=1),
+            "chosen": chosen,
             "least": k.min(axis=0),
             "all": sure.all(),
             "any": G.logical_not(sure).any(),
@@ -178,6 +185,25 @@ def test_the_ladder() -> None:
     assert ladder(100)[-2:] == (96, 100)
 
 
+def test_rungs_can_be_stated() -> None:
+    with G.graph():
+        x = G.input("x", ("batch", "time", FEATURES))
+        model = G.Model(predict=nn.LSTM(UNITS)(x).sum(axis=0))
+        sized = G.compile(model, max_dims={"batch": [6, 2, 6], "time": 4})
+        assert sized.spec.to_json()["sizes"] == {"batch": 6, "time": 4}
+        assert list(sized.build.exports) == ["predict__2", "predict__6"]
+        for rows in range(1, 7):
+            compare(model.module, {"batch": rows, "time": 3}, sized)
+        with pytest.raises(GraphcValueError, match=r"'time' has steps, for any number of which.*\(2, 4\).*E214"):
+            G.compile(model, max_dims={"batch": 2, "time": (2, 4)})
+        with pytest.raises(GraphcTypeError, match=r"the largest 'batch' must be an integer, got 'x'.*E214"):
+            G.compile(model, max_dims={"batch": (2, "x"), "time": 4})  # type: ignore[dict-item]
+        with pytest.raises(GraphcTypeError, match=r"the largest 'batch' must be an integer, got \(\).*E214"):
+            G.compile(model, max_dims={"batch": (), "time": 4})
+        with pytest.raises(GraphcValueError, match=r"must be 1 to .*, got 0.*E214"):
+            G.compile(model, max_dims={"batch": (0, 2), "time": 4})
+
+
 def network(**largest: int) -> Any:
     with G.graph():
         ids = G.input("ids", ("batch", "time"), "int64")
@@ -248,6 +274,9 @@ def test_what_mixes_rows_says_so() -> None:
         sums = G.Model(predict=z.sum(axis=(1, 2)))
         with pytest.raises(UnsupportedOp, match=r"only steps and rows, two dimensions.*E334"):
             G.compile(sums, max_dims={"batch": 2, "time": 3, "more": 4})
+        both = nn.LSTM(2)(z[:, :, 0]).sum() + nn.LSTM(2, time_major=True)(z[:, :, 0]).sum()
+        with pytest.raises(UnsupportedOp, match=r"'batch' and 'time': loops go over both.*E334"):
+            G.compile(G.Model(predict=both), dims={"more": 1}, max_dims={"batch": 2, "time": 3})
         with pytest.raises(UnsupportedOp, match=r"'merged' has the shape.*'batch' must stand once and alone.*E334"):
             G.compile(G.Model(merged=G.reshape(z, (-1, 2))), dims={"more": 2}, max_dims={"batch": 2, "time": 3})
         two = {"over": x.sum(axis=0), "over__4": x.max(axis=0)}
@@ -336,7 +365,7 @@ int main(int argc, char **argv)
 def test_artifact_command_line_and_c(tmp_path: Path) -> None:
     source, folder = tmp_path / "both.py", tmp_path / "both"
     source.write_text(MODEL)
-    assert main(["compile", str(source), "-o", str(folder), "--max-dim", "time=6", "--max-dim", "batch=5"]) == 0
+    assert main(["compile", str(source), "-o", str(folder), "--max-dim", "time=6", "--max-dim", "batch=5,2"]) == 0
     model = load(folder)
     data = np.fromfunction(lambda b, t, i: (t + b + i) / 8, (3, 2, 3)).astype("float32")
     ones = np.ones((3, 4), "float32")
