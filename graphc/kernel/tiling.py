@@ -17,6 +17,7 @@ from typing import Literal
 
 from graphc.kernel.loopir import Apply, Gather, Index, Kernel, Load, Map, Reduce, Store, ValueId, value_axes
 from graphc.kernel.parts import closure
+from graphc.kernel.register_tile import register_tile, tile_cycles
 from graphc.kernel.target import Target
 
 _SMALLEST_DEPTH = 4
@@ -24,6 +25,9 @@ _SMALLEST_DEPTH = 4
 
 _PACKING_ROWS = 48
 """A right operand whose rows collide in the cache is packed where at least so many rows of the result read it."""
+
+_MANY_ROWS = 256
+"""Any right operand is packed where so many rows of the result read it: it is then read from one end to the other."""
 
 _DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 512}
 """Terms of a sum between two visits of a tile, by how the right operand is read: the panel then stays in the cache."""
@@ -36,9 +40,6 @@ _TALLEST = 16
 
 _COLLIDING_ROWS = 8
 """Rows of a tile at most where those of the result share their places: as many as such a place has lines."""
-
-_ADDRESS_CYCLES = 4.0
-"""Of a row whose address has nothing to do with that of the row before; reading through it takes more of them."""
 
 _FAR_BYTES = 256
 """Elements further apart than this are copied side by side before many tiles read them."""
@@ -257,7 +258,7 @@ def _plans(
             continue
         tallest = min(row_count, _COLLIDING_ROWS if _collide(stores, rows[-1], size) else _TALLEST)
         apart = _apart(source_load(kernel, left).map, rows, extents)
-        tile_rows, tile_vectors = _tile(tallest, apart, row_count, extents[column], terms, lanes, target)
+        tile_rows, tile_vectors = register_tile(tallest, apart, row_count, extents[column], terms, lanes, target)
         outer = tuple(sorted(kept - set(rows) - {column}))
         packing = _packing(kernel, right, column, depth, row_count, invariant)
         block = _depth_block(terms, extents[depth[0]], _DEPTH_BLOCK[packing]) if blocked else 0
@@ -304,7 +305,8 @@ def _packing(
     if load.map.coefficients[column] != 1:
         return "block"
     step = abs(load.map.coefficients[depth[-1]]) * load.dtype.itemsize
-    return "block" if rows >= _PACKING_ROWS and step and step % _COLLIDING_BYTES == 0 else "none"
+    collides = step and step % _COLLIDING_BYTES == 0
+    return "block" if rows >= _MANY_ROWS or (rows >= _PACKING_ROWS and collides) else "none"
 
 
 def _lies_badly(left: Load, rows: tuple[int, ...], depth: tuple[int, ...], tile_rows: int) -> bool:
@@ -349,36 +351,6 @@ def _apart(map_: Map, rows: Sequence[int], extents: Sequence[int]) -> int:
     return 0 if steady else extents[rows[-1]]
 
 
-def _tile(tallest: int, apart: int, rows: int, columns: int, terms: int, lanes: int, target: Target) -> tuple[int, int]:
-    """Rows, up to ``tallest``, and vectors of the register tile with the least estimated time.
-
-    Where ``apart``, so many rows lie at one distance; of a tile that has others every row has an address of its own.
-    """
-    vectors = -(-columns // lanes)
-    best: tuple[float, int, int] | None = None
-    for width in range(1, min(vectors, 8) + 1):
-        for height in range(1, tallest + 1):
-            if height * width + width + 1 > target.vector_registers:
-                break
-            cost = 0.0
-            for tiles_down, down in ((rows // height, height), (1, rows % height)):
-                for tiles_across, across in ((vectors // width, width), (1, vectors % width)):
-                    cost += tiles_down * tiles_across * _tile_cycles(down, across, terms)
-                    if apart and apart % height:
-                        cost += tiles_down * tiles_across * down * (_ADDRESS_CYCLES + terms / 4)
-            if best is None or cost < best[0]:
-                best = (cost, height, width)
-    assert best is not None
-    return best[1], best[2]
-
-
-def _tile_cycles(down: int, across: int, terms: int) -> float:
-    """Two multiply-adds and two loads a cycle, four cycles a term of one chain, and some to enter a tile."""
-    if not down or not across:
-        return 0.0
-    return terms * max(down * across / 2, (down + across) / 2, 4.0) + 2.0 * down * across + 30.0
-
-
 def _cost(kernel: Kernel, plan: Contraction) -> float:
     """Estimated cycles, to choose between axes for the lanes and between the two ways round."""
     extents = kernel.extents
@@ -392,7 +364,7 @@ def _cost(kernel: Kernel, plan: Contraction) -> float:
             (vectors // plan.tile_vectors, plan.tile_vectors),
             (1, vectors % plan.tile_vectors),
         ):
-            cost += repeats * tiles_down * tiles_across * _tile_cycles(down, across, terms)
+            cost += repeats * tiles_down * tiles_across * tile_cycles(down, across, terms)
     for store in plan.stores:
         unit = store.map.coefficients[plan.column] == 1
         cost += repeats * rows * (vectors if unit else 2.0 * extents[plan.column])
