@@ -1,4 +1,4 @@
-"""Lowers one entry point: its inputs and outputs, and the updates of state, which are committed last.
+"""Lowers one entry point: its inputs and outputs, and the updates of state, behind the last check of an index.
 
 The order of an entry is: everything but the *update kernels*; copies to outputs; the update kernels, which overwrite
 state in place; copies of whatever new state lies elsewhere.  An update kernel is a pointwise, fused or scattering

@@ -6,7 +6,7 @@ check of an index.  And whoever reads the old value of a state variable comes be
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
@@ -51,20 +51,19 @@ def _last_check(graph: Graph, late: Mapping[Node, object]) -> int:
             if check not in checked:
                 last = len(graph.nodes) if node in late else max(last, position)
                 checked.add(check)
-        elif not node.attrs.is_light and _has_checks(node):
+        elif not node.attrs.is_light and any(inner.op.name in _CHECKED for inner in _inner_nodes(node)):
             last = max(last, position)
     return last
 
 
-def _has_checks(region: Node) -> bool:
+def _inner_nodes(region: Node) -> Iterator[Node]:
+    """The nodes of a region's bodies, and of those in them."""
     pending = [value for value in region.attrs.values() if isinstance(value, Graph)]
     while pending:
         for node in pending.pop().nodes:
-            if node.op.name in _CHECKED:
-                return True
+            yield node
             if not node.attrs.is_light:
                 pending += [value for value in node.attrs.values() if isinstance(value, Graph)]
-    return False
 
 
 def _origin(node: Node) -> Node:

@@ -1,4 +1,4 @@
-"""Updates of state: committed last, in place where that is safe, right where variables are updated from each other."""
+"""Updates of state: behind all checks, in place where that is safe; variables that are updated from each other."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from graphc.ir.node import Node
 from graphc.ir.state import State
 from graphc.ir.types import float32, int64
 from graphc.kernel.lower import lower_module
-from graphc.kernel.program import Program
+from graphc.kernel.program import Call, Program
 from graphc.kernel.run import run_entry
 from tests.kernel.checks import check_graph, graph_of, state, typed
 
@@ -130,6 +130,82 @@ def test_an_embedding_that_is_its_own_update() -> None:
     b, (p,) = setting("p", shape=(4, 3))
     i = b.input("i", typed(int64, 4))
     check_graph(graph_of(b, [i], updates=[(p, b.op("scatter_add", p, i, p, axis=0))]), [np.array([0, 3, 3, 1])])
+
+
+def written(program: Program) -> list[str]:
+    """What each step of the entry writes, in order: names of states, "" for anything else."""
+    entry = program.entries["f"]
+    names = []
+    for step in entry.steps:
+        if isinstance(step, Call):
+            params = program.kernels[step.kernel].params
+            refs = [ref for ref, param in zip(step.args, params, strict=True) if param.mode != "in"]
+        else:
+            refs = [step.target]
+        buffers = [entry.buffers[ref.buffer] for ref in refs]
+        names.append(" ".join(buffer.name for buffer in buffers if buffer.kind == "state"))
+    return names
+
+
+def step_of(b: Builder, variable: Node, gradient: Node) -> tuple[Node, Node]:
+    return variable, b.op("subtract", variable, gradient)
+
+
+def long_work(b: Builder, x: Node) -> Node:
+    return b.op("cumsum", b.op("cumsum", x, axis=0, reverse=False), axis=0, reverse=True)
+
+
+def test_an_update_runs_where_it_stands() -> None:
+    b, (p,) = setting("p")
+    x = b.input("x", typed(F, 4))
+    update = step_of(b, p, b.op("exp", x))
+    program = check_graph(graph_of(b, [x], long_work(b, x), updates=[update]))
+    assert written(program).index("p") < len(written(program)) - 1
+
+
+def test_an_update_waits_for_those_who_read_the_old_value_through_a_view() -> None:
+    b, (p,) = setting("p")
+    x = b.input("x", typed(F, 4))
+    update = step_of(b, p, b.op("exp", x))
+    later = b.op("multiply", long_work(b, x), b.op("flip", p, axes=(0,)))
+    program = check_graph(graph_of(b, [x], later, updates=[update]))
+    assert written(program).index("p") == len(written(program)) - 1
+    assert "copy" not in {type(step).__name__.lower() for step in program.entries["f"].steps}
+
+
+def test_an_update_waits_for_one_that_reads_the_old_value_and_waits_itself() -> None:
+    """q's update stands first, but q is shown at the end; p's new value may not be there when it reads p."""
+    b, (p, q) = setting("p", "q")
+    x = b.input("x", typed(F, 4))
+    first = step_of(b, q, p)
+    second = step_of(b, p, b.op("exp", x))
+    program = check_graph(graph_of(b, [x], b.op("flip", q, axes=(0,)), updates=[first, second]))
+    order = [name for name in written(program) if name]
+    assert order.index("q") < order.index("p")
+
+
+def test_no_update_runs_before_the_last_check_of_an_index() -> None:
+    b, (p,) = setting("p")
+    x, i = b.input("x", typed(F, 4)), b.input("i", typed(int64, 3))
+    update = step_of(b, p, b.op("exp", x))
+    taken = b.op("take", long_work(b, x), i, axis=0)
+    graph = graph_of(b, [x, i], taken, updates=[update])
+    program = check_graph(graph, [np.ones(4, np.float32), np.array([0, 3, 1])])
+    held = {"p": np.ones(4, np.float32)}
+    with pytest.raises(GraphcIndexError):
+        run_entry(program, "f", [np.ones(4, np.float32), np.array([0, 4, 1])], held)
+    assert (held["p"] == 1).all()
+
+
+def test_a_check_that_was_made_before_holds_no_update_back() -> None:
+    b, (p,) = setting("p")
+    x, i = b.input("x", typed(F, 4)), b.input("i", typed(int64, 3))
+    first = b.op("take", x, i, axis=0)
+    update = step_of(b, p, b.op("exp", x))
+    again = b.op("take", long_work(b, x), i, axis=0)
+    graph = graph_of(b, [x, i], first, again, updates=[update])
+    names = written(check_graph(graph, [np.ones(4, np.float32), np.array([0, 3, 1])]))
+    assert names.index("p") < len(names) - 2
 
 
 def test_entries_share_states_constants_and_kernels() -> None:

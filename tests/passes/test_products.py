@@ -174,6 +174,27 @@ def test_short_loops_and_products_alone_are_left_alone() -> None:
     assert Split().run(alone) is alone and Merge().run(alone) is alone
 
 
+def test_a_long_product_is_not_merged_into_a_sum() -> None:
+    """Its operand would be copied beside the other one at every step."""
+    wide = 512
+    x = G.input("x", (T, B, wide))
+    u, v = G.parameter("u", np.full((wide, H), 1e-3), dtype="float32"), G.parameter("v", np.eye(H), dtype="float32")
+    back = G.parameter("back", np.full((H, wide), 1e-3), dtype="float32")
+    h = G.zeros((B, H))
+    for step in range(T):
+        h = G.tanh(G.tanh(x[step] + h @ back) @ u + h @ v)
+    forward = run_pipeline(G.Model(forward=h).module.entry("forward"))
+    inside = [key for key in products(forward) if key[0] > 1]
+    assert sorted(key[3] for key in inside) == [H, wide], "no product has the terms of both"
+
+
+def test_transposed_matrices_are_put_together_as_they_lie() -> None:
+    _, gradient = graphs("gate by gate")
+    graph = run_pipeline(gradient)
+    joined = [node for node in graph.nodes if node.op.name == "concat"]
+    assert joined and not any(operand.op.name == "transpose" for node in joined for operand in node.inputs)
+
+
 def test_a_product_that_is_wanted_itself_is_not_lost_in_a_sum() -> None:
     """h @ a is an output of every step, and a term of the next state; the third term is broadcast."""
     x = G.input("x", (T, B, H), dtype="float64")

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import graphc as G
+import graphc.nn
+import graphc.optim
+from graphc.driver import lower
 from graphc.frontends.dsl.tensor import Tensor
 from graphc.ir.graph import Graph
 from graphc.ir.interp import evaluate
@@ -132,3 +135,25 @@ def test_both_directions_have_single_products(train: bool) -> None:
     assert len(bodies) == (4 if train else 2)
     inside = [node for body in bodies for node in body.nodes if node.op.name == "matmul"]
     assert len(inside) == len(bodies) and all(7 not in node.shape for node in inside)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_nothing_is_copied_before_the_products_of_all_steps(layers: int) -> None:
+    """Backward loops read states from their end: their products take the steps in the order of the states, and what
+    the loops stack is written in that order."""
+    h = G.input("x", (STEPS, BATCH, FEATURES))
+    for _ in range(layers):
+        h = G.nn.LSTM(HIDDEN, return_sequences=True, time_major=True)(h)
+    module = G.Model(train=G.optim.SGD(0.1).minimize(G.mean(G.square(h)))).module
+    names = [kernel.name for kernel in lower(module).kernels]
+    assert sum(name.startswith("matmul") for name in names) >= 4 * layers
+    assert not [name for name in names if name.startswith("copy")]
+
+
+def test_of_two_directions_each_reads_as_most_of_its_sequences_lie() -> None:
+    """Only the input, which one of the layers reads the other way round, is copied before a product."""
+    x = G.input("x", (STEPS, BATCH, FEATURES))
+    layer = G.nn.LSTM(HIDDEN, return_sequences=True, time_major=True, go_backwards=True)
+    module = G.Model(train=G.optim.SGD(0.1).minimize(G.mean(G.square(layer(x))))).module
+    sizes = [kernel.extents for kernel in lower(module).kernels if kernel.name.startswith("copy")]
+    assert all(extents[-1] <= BATCH * FEATURES for extents in sizes) and len(sizes) <= 1

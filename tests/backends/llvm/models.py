@@ -34,11 +34,23 @@ def attention() -> G.Model:
     return G.Model(predict=h, train=optim.AdamW(0.01).minimize(loss))
 
 
+def normalized() -> G.Model:
+    """Rows that are walked several times, with a value that is stored once a row."""
+    x = G.input("x", (40, 96))
+    u, gamma = G.parameter("u", 0.1 * np.eye(96), dtype="float32"), G.parameter("gamma", np.ones(96), dtype="float32")
+    h = x
+    for _ in range(3):
+        centred = h @ u - G.mean(h @ u, axis=-1, keepdims=True)
+        h = G.tanh(centred / G.sqrt(G.mean(G.square(centred), axis=-1, keepdims=True) + 1e-3) * gamma)
+    return G.Model(predict=h, train=optim.SGD(0.1).minimize(G.mean(G.square(h))))
+
+
 MODELS: dict[str, Callable[[], G.Model]] = {
     "lstm": lambda: recurrent(nn.LSTM),
     "gru": lambda: recurrent(nn.GRU),
     "convolution": convolution,
     "attention": attention,
+    "normalized": normalized,
 }
 
 

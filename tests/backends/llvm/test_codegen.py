@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphc.backends.llvm.host import host_target
 from graphc.ir.attrs import make_attrs
 from graphc.ir.types import DType, bfloat16, bool_, float16, float32, float64, int8, int32, int64, uint8
 from graphc.kernel.loopir import (
@@ -23,7 +24,9 @@ from graphc.kernel.loopir import (
     Scatter,
     Store,
 )
+from graphc.kernel.nests import Nest
 from graphc.kernel.run import run_kernel
+from graphc.kernel.schedule import schedule_kernel
 from tests.backends.llvm.native_kernels import LEVELS, run_native, unaligned
 
 F = float32
@@ -259,6 +262,47 @@ def test_softmax_reads_its_row_three_times(shape: tuple[int, int], level: str) -
     ]
     size = rows * columns
     assert_runs_alike(kernel("io", shape, body, Store(1, m(columns, 1), 5, (0, 1))), size, size, level=level)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("shape", [(5, 37), (3, 16), (2, 200), (70, 3)])
+def test_what_is_stored_once_a_row_shares_the_nest_of_the_rows(shape: tuple[int, int], level: str) -> None:
+    """Layer normalization, its mean and its deviation: two walks over a row reduce, the third one stores."""
+    rows, columns = shape
+    body = [
+        Load(0, m(columns, 1), F),
+        Reduce("sum", 0, (1,), F),
+        Const(F, np.float32(1 / columns).tobytes()),
+        Apply("multiply", (1, 2), F),
+        Apply("subtract", (0, 3), F),
+        Apply("square", (4,), F),
+        Reduce("sum", 5, (1,), F),
+        Apply("sqrt", (6,), F),
+        Apply("divide", (4, 7), F),
+    ]
+    element, row = m(columns, 1), m(1, 0)
+    stores = Store(1, row, 3, (0,)), Store(2, element, 8, (0, 1)), Store(3, row, 7, (0,)), Store(4, element, 4, (0, 1))
+    made = kernel("ioooo", shape, body, *stores)
+    (step,) = schedule_kernel(made, host_target("avx512")).steps
+    assert isinstance(step.plan, Nest) and step.plan.order == (0, 1)
+    assert [len(stages) for stages in step.plan.stages] == [0, 2, 0]
+    size = rows * columns
+    assert_runs_alike(made, size, rows, size, rows, size, level=level)
+
+
+def test_a_row_that_is_read_again_behind_its_store_has_a_nest_of_its_own() -> None:
+    """``s[i] = s[i] + Σ x[i, j]; y[i, j] = x[i, j] / Σ x[i, j] - s[i]``: of the old s."""
+    body = [
+        Load(0, m(20, 1), F),
+        Reduce("sum", 0, (1,), F),
+        Load(1, m(1, 0), F),
+        Apply("add", (1, 2), F),
+        Apply("divide", (0, 1), F),
+        Apply("subtract", (4, 2), F),
+    ]
+    made = kernel("ixo", (6, 20), body, Store(1, m(1, 0), 3, (0,)), Store(2, m(20, 1), 5, (0, 1)))
+    assert len(schedule_kernel(made, host_target("avx512")).steps) > 1
+    assert_runs_alike(made, 120, 6, 120)
 
 
 def test_reductions_over_different_axes_in_one_kernel() -> None:
