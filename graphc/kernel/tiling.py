@@ -26,8 +26,10 @@ _SMALLEST_DEPTH = 4
 _PACKING_ROWS = 48
 """A right operand whose rows collide in the cache is packed where at least so many rows of the result read it."""
 
-_MANY_ROWS = 256
-"""Any right operand is packed where so many rows of the result read it: it is then read from one end to the other."""
+_MANY_ROWS = 512
+_LONG_SUM = 256
+"""A right operand is packed where so many rows of the result read it and the sums are so long that its columns do not
+stay in the first-level cache: it is then read from one end to the other."""
 
 _DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 512}
 """Terms of a sum between two visits of a tile, by how the right operand is read: the panel then stays in the cache."""
@@ -306,7 +308,8 @@ def _packing(
         return "block"
     step = abs(load.map.coefficients[depth[-1]]) * load.dtype.itemsize
     collides = step and step % _COLLIDING_BYTES == 0
-    return "block" if rows >= _MANY_ROWS or (rows >= _PACKING_ROWS and collides) else "none"
+    is_long = math.prod(kernel.extents[axis] for axis in depth) > _LONG_SUM
+    return "block" if (rows >= _MANY_ROWS and is_long) or (rows >= _PACKING_ROWS and collides) else "none"
 
 
 def _lies_badly(left: Load, rows: tuple[int, ...], depth: tuple[int, ...], tile_rows: int) -> bool:
