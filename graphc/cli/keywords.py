@@ -8,7 +8,7 @@ import linecache
 import re
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from graphc.errors import nearest
 
@@ -31,7 +31,7 @@ def keyword_hint(fault: BaseException, frame: FrameType, line: int) -> str | Non
         return None
     word = found.group(1)
     called = _called(frame, line, word)
-    names = [] if called is None else [name for name in _parameters(called) if name != word]
+    names = [] if called is None else _parameters(called)
     if not names:
         return None
     close = nearest(word, names) or next((name for name in names if name in word or word in name), None)
@@ -39,7 +39,7 @@ def keyword_hint(fault: BaseException, frame: FrameType, line: int) -> str | Non
 
 
 def _called(frame: FrameType, line: int, word: str) -> Callable[..., Any] | None:
-    """What the call of a line calls that has an argument of this name: found by its name, without calling anything."""
+    """What a call in a line calls that gives an argument of this name in vain: found by its name, and not called."""
     linecache.checkcache(frame.f_code.co_filename)
     try:
         tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))
@@ -50,7 +50,8 @@ def _called(frame: FrameType, line: int, word: str) -> Callable[..., Any] | None
             continue
         if any(keyword.arg == word for keyword in node.keywords):
             value = _value(node.func, frame)
-            return value if callable(value) else None
+            if callable(value) and word not in _parameters(value):
+                return cast(Callable[..., Any], value)
     return None
 
 

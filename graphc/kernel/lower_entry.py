@@ -1,6 +1,6 @@
 """Lowers one entry point: its inputs and outputs, and the updates of state, behind the last check of an index.
 
-The order of an entry is: everything but the *update kernels*; copies to outputs; the update kernels, which overwrite
+The order of an entry is: everything but *update kernels* that must wait; copies to outputs; those, which overwrite
 state in place; copies of whatever new state lies elsewhere.  An update kernel is a pointwise, fused or scattering
 node that nothing but updates reads.  It may write a state variable in place if it reads it only at the position that
 it writes, and if no later step reads the old value.  It runs earlier, where it stands, if nothing speaks against that

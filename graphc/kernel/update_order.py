@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.kernel.destinations import aliased, last_reads
+from graphc.kernel.views import VIEW_OPS
 
 _CHECKED = frozenset({"take", "take_along_axis", "scatter_add", "scatter_add_along_axis"})
 """Ops whose second operand holds indices that are checked."""
@@ -28,17 +29,29 @@ def early_updates(graph: Graph, late: Mapping[Node, Sequence[tuple[Node, Node]]]
     checks_end = _last_check(graph, late)
     variables = [variable for pairs in late.values() for variable, _ in pairs]
     last = last_reads(graph.nodes, variables, graph.roots)
+    shown = _shown_by_regions(graph)
     early: set[Node] = set()
     read_at_the_end: set[Node] = set()
     for position, node in enumerate(graph.nodes):
         if node not in late:
             continue
         own = {variable for variable, _ in late[node]}
-        if position > checks_end and own.isdisjoint(read_at_the_end) and all(last[v] <= position for v in own):
+        if position > checks_end and own.isdisjoint(read_at_the_end | shown) and all(last[v] <= position for v in own):
             early.add(node)
         else:
             read_at_the_end.update(_origin(operand) for operand in node.inputs)
     return early
+
+
+def _shown_by_regions(graph: Graph) -> set[Node]:
+    """What a region may give back as a view: its results lie wherever that does."""
+    found: set[Node] = set()
+    for node in graph.nodes:
+        if node.op.name == "fused" and any(
+            out.op.name in ("input", *VIEW_OPS) for out in node.attrs["body"].output_nodes
+        ):
+            found.update(_origin(operand) for operand in node.inputs)
+    return found
 
 
 def _last_check(graph: Graph, late: Mapping[Node, object]) -> int:

@@ -153,7 +153,7 @@ def _summed(b: Builder, term: Node, operand: Node) -> Node:
     """``term`` summed to the shape of ``operand``; where the operand divides it, the sum is divided.
 
     The gradient by a denominator that is one number a row is then one division a row.  Half dtypes are divided first:
-    their sums would overflow.
+    their sums would overflow (those of float32 do where the terms are near its largest number).
     """
     summand, negated, divided = term, False, False
     if term.shape != operand.shape and not operand.dtype.is_half:

@@ -9,7 +9,8 @@ instructions: an exponential is stored.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.ir.graph import Graph
@@ -52,9 +53,33 @@ def join_rows(graph: Graph, groups: dict[Node, Group], readers: Mapping[Node, Se
     """Join groups of ``graph`` in place; ``readers`` are those of each node, ``cap`` is the most members of a group."""
     joiner = _Joiner(graph, groups, readers, cap)
     distinct = {id(group): group for group in groups.values()}
+    before = [(group, group.members, group.anchored) for group in distinct.values()]
     for group in sorted(distinct.values(), key=lambda group: group.level):
         if group.members:
             joiner.absorb(group)
+    if joiner.joined and not _is_acyclic(graph, groups, readers):
+        # A way around two groups led through one that reaches beyond both: such a graph keeps the groups it had.
+        for group, members, anchored in before:
+            group.members, group.anchored = members, anchored
+            groups.update(dict.fromkeys(members, group))
+
+
+def _is_acyclic(graph: Graph, groups: Mapping[Node, Group], readers: Mapping[Node, Sequence[Node]]) -> bool:
+    """Can the groups run one after the other?"""
+    unit_of: dict[Node, Hashable] = {node: groups.get(node, node) for node in graph.nodes}
+    followers: dict[Hashable, set[Hashable]] = {unit: set() for unit in unit_of.values()}
+    for node, unit in unit_of.items():
+        followers[unit].update(unit_of[reader] for reader in readers[node] if unit_of[reader] is not unit)
+    waiting = Counter(follower for found in followers.values() for follower in found)
+    ready = [unit for unit in followers if not waiting[unit]]
+    placed = 0
+    while ready:
+        placed += 1
+        for follower in followers[ready.pop()]:
+            waiting[follower] -= 1
+            if not waiting[follower]:
+                ready.append(follower)
+    return placed == len(followers)
 
 
 class _Joiner:
@@ -66,6 +91,7 @@ class _Joiner:
         self.groups = groups
         self.readers = readers
         self.cap = cap
+        self.joined = False
         self.roots = set(graph.roots)
         self.position = {node: index for index, node in enumerate(graph.nodes)}
 
@@ -79,7 +105,7 @@ class _Joiner:
             if source is None:
                 return
             group.members = sorted((*source.members, *group.members), key=self.position.__getitem__)
-            group.anchored = True
+            group.anchored = self.joined = True
             self.groups.update(dict.fromkeys(source.members, group))
             source.members = []
 

@@ -41,7 +41,8 @@ class Pieces:
     def __init__(self, loop: LoopParts) -> None:
         self.loop = loop
         self.carries = len(loop.carries)
-        self.counted = any(loop.body.inputs[0] in node.inputs for node in loop.body.nodes)
+        counter, body = loop.body.inputs[0], loop.body
+        self.counted = counter in body.output_nodes or any(counter in node.inputs for node in body.nodes)
 
     def run(
         self,

@@ -107,15 +107,15 @@ class Series:
         if count is None or self.is_over(count):
             raise self.fail(node, f"a dimension is {shape[axis]}")
         operands = [self.layouts[one] for one in node.inputs if one in self.layouts]
-        if count == 1:
-            self.layouts[node] = Layout(axis)
-        elif node.op.name == "reshape":
+        if node.op.name == "reshape":
             before = operands[0]
             ahead = divide_exact(before.outer * product(node.inputs[0].shape[: before.axis]), product(shape[:axis]))
             behind = None if ahead is None else divide_exact(count, ahead)
             if ahead is None or behind is None:
                 raise self.fail(node, f"its shape is ({', '.join(map(str, shape))})")
             self.layouts[node] = Layout(axis, ahead, behind)
+        elif count == 1:
+            self.layouts[node] = Layout(axis)
         else:
             blocks = list(dict.fromkeys((one.outer, one.inner) for one in operands))
             if len(blocks) > 1 or (blocks and blocks[0][0] * blocks[0][1] != count):

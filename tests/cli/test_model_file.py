@@ -245,6 +245,7 @@ def test_an_argument_without_default_must_be_set(refused, graphc, folder):
         ("G.parameter('w', shape=(2, 3), initializer='zeros')", "did you mean init=?"),
         ("optim.Adam(0.01, clip_norm=1.0)", "did you mean clipnorm=?"),
         ("helper(wrong=1)", "it takes first, second"),
+        ("dict(wrong=helper(wrong=1))", "it takes first, second"),
     ],
 )
 def test_an_argument_that_is_not_there_gets_one_that_is(refused, folder, call, hint):

@@ -284,6 +284,23 @@ def test_what_mixes_rows_says_so() -> None:
             G.compile(G.Model(**two), max_dims={"batch": 5})
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ((2, "batch"), (-1, 2)),
+        (("batch", 2), (2, -1)),
+        ((3, "batch", 2), (-1, 6)),
+        (("time", "batch"), ("batch", "time")),
+    ],
+)
+def test_a_reshape_that_mixes_rows_says_so(given: tuple, wanted: tuple) -> None:
+    with G.graph():
+        x = G.input("x", given)
+        y = G.reshape(x, [x.shape[given.index(size)] if isinstance(size, str) else size for size in wanted])
+        with pytest.raises(UnsupportedOp, match=r"reshape: .*E334"):
+            G.compile(G.Model(predict=y * 1.0), max_dims={name: 6 for name in given if isinstance(name, str)})
+
+
 def test_what_is_no_batch_goes_step_by_step() -> None:
     with G.graph():
         x = G.input("x", ("number", FEATURES))

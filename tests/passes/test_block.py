@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph, Module
 from graphc.ir.interp import evaluate
+from graphc.ir.types import float32, int64, tensor_type
 from graphc.ir.verify import verify
 from graphc.kernel.lower import lower_module
+from graphc.ops.loop_parts import make_loop
 from graphc.passes.block import Block
 from graphc.passes.pipeline import run_pipeline
 from tests.backends_under_test import BACKENDS, compiled, in_small_blocks
@@ -80,3 +83,24 @@ def test_the_length_of_a_block_leaves_few_steps_over() -> None:
     for trips, inner in loops(SMALL.run(graph)):
         if inner:
             assert trips * inner[0] >= 26
+
+
+def test_a_step_number_that_is_stacked_counts_on() -> None:
+    def numbers(graph: Graph) -> np.ndarray:
+        values, _ = evaluate(graph, [np.ones((8, 2, 3), np.float32), np.ones((3, 3), np.float32)])
+        return values["t"]
+
+    b, inner = Builder(), Builder()
+    x, w = b.input("x", tensor_type(float32, (8, 2, 3))), b.input("w", tensor_type(float32, (3, 3)))
+    shapes = {"c": (2, 3), "v": (3, 3), "s": (2, 3)}
+    t, (c, v, s) = (
+        inner.input("t", tensor_type(int64)),
+        (inner.input(n, tensor_type(float32, d)) for n, d in shapes.items()),
+    )
+    h = inner.op("tanh", inner.op("add", c, inner.op("matmul", s, v)))
+    body = Graph.make("body", [t, c, v, s], [("c", h), ("t", t)], builder=inner)
+    state, steps = make_loop(b, 8, body, [b.constant(np.zeros((2, 3)), float32)], [w], [x], [(0, 0, 1)])
+    graph = Graph.make("f", [x, w], [("h", state), ("t", steps)], builder=b)
+    changed = Block(least_bytes=0, cache_bytes=500, least=2).run(graph)
+    assert changed is not graph
+    assert list(numbers(changed)) == list(numbers(graph)) == list(range(8))

@@ -87,6 +87,24 @@ def test_what_depends_on_a_group_another_way_round_stays_apart() -> None:
     assert groups(graph_of(body)) == [["sum", "subtract"], ["multiply", "sum", "subtract"]]
 
 
+def test_a_way_round_through_another_group_leaves_the_others_fused() -> None:
+    """Rows, their product and its other factor would be one group, which the running sum between them needs."""
+    b = Builder()
+    x, y = b.input("x", tensor_type(float32, (4, 128))), b.input("y", tensor_type(float32, (4, 1)))
+
+    def running(value: Node) -> Node:
+        return b.op("cumsum", value, axis=0, reverse=False)
+
+    total = b.op("sum", x, axes=(1,), keepdims=True)
+    factor = b.op("tanh", running(running(y)))
+    rows = b.op("multiply", b.op("subtract", x, total), factor)
+    other = b.op("multiply", b.op("tanh", running(total)), factor)
+    graph = Graph.make("f", [x, y], [("rows", rows), ("other", other)], builder=b)
+    changed = Fuse().run(graph)
+    assert groups(changed)
+    assert_equal_meaning(graph, changed)
+
+
 def test_a_long_chain_is_not_computed_again() -> None:
     def body(b: Builder, x: Node, y: Node) -> Node:
         chain = x
