@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import index
+from typing import SupportsIndex
 
 from graphc.artifact.runtime.spec import Rung
 from graphc.artifact.spec import Interface
@@ -89,11 +91,11 @@ def _numbers(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
     """
     listed = tuple(value) if isinstance(value, (list, tuple)) and value else (value,)
     for number in listed:
-        if isinstance(number, bool) or not isinstance(number, int):
+        if isinstance(number, bool) or not isinstance(number, SupportsIndex):
             raise GraphcTypeError("E214", f"the largest {name!r} must be an integer, got {number!r}")
-        if not 1 <= number <= LARGEST:
+        if not 1 <= index(number) <= LARGEST:
             raise GraphcValueError("E214", f"the largest {name!r} must be 1 to {LARGEST}, got {number}")
-    return tuple(sorted({number for number in listed if isinstance(number, int)}))
+    return tuple(sorted({index(number) for number in listed}))
 
 
 def _sized(

@@ -189,7 +189,7 @@ def test_rungs_can_be_stated() -> None:
     with G.graph():
         x = G.input("x", ("batch", "time", FEATURES))
         model = G.Model(predict=nn.LSTM(UNITS)(x).sum(axis=0))
-        sized = G.compile(model, max_dims={"batch": [6, 2, 6], "time": 4})
+        sized = G.compile(model, max_dims={"batch": [6, np.int64(2), 6], "time": 4})
         assert sized.spec.to_json()["sizes"] == {"batch": 6, "time": 4}
         assert list(sized.build.exports) == ["predict__2", "predict__6"]
         for rows in range(1, 7):
