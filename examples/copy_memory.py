@@ -26,6 +26,9 @@ SYMBOLS, SHOWN, SHORTEST, LONGEST = 8, 3, 50, 100
 STEPS = SHOWN + LONGEST + SHOWN
 EMPTY, MARK = SYMBOLS, SYMBOLS + 1
 
+UPDATES = {"lstm": 6000, "rnn": 3000}
+"""With 3,000 the LSTM gets there from most beginnings, with 6,000 from every one that was tried."""
+
 
 def rnn(x: G.Tensor, hidden: int) -> G.Tensor:
     """All states of a vanilla network, from an orthogonal recurrent matrix."""
@@ -58,7 +61,7 @@ def lstm(x: G.Tensor, hidden: int) -> G.Tensor:
     return G.stack(states)
 
 
-def model(cell: str = "lstm", batch: int = 32, hidden: int = 64, rate: float = 1e-2, updates: int = 3000) -> G.Model:
+def model(cell: str = "lstm", batch: int = 32, hidden: int = 64, rate: float = 1e-2, updates: int = 6000) -> G.Model:
     """A recurrent layer, and the score of each symbol at each step; only marked steps count in the loss."""
     x = G.input("x", (STEPS, batch), dtype="int64")
     y = G.input("y", (STEPS, batch), dtype="int64")
@@ -100,14 +103,14 @@ def learn(cell: str, updates: int, rate: float = 1e-2, hidden: int = 64, seed: i
 def main() -> int:
     """Train both cells."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--updates", type=int, default=3000)
+    parser.add_argument("--updates", type=int, help="by default as many as the cell needs")
     parser.add_argument("--quick", action="store_true", help="20 updates, to see that it runs")
     options = parser.parse_args()
     print(f"without memory: {math.log(SYMBOLS):.3f} nats a symbol, {1 / SYMBOLS**SHOWN:.1%} exact")
     exact = {}
     for cell, rate in (("lstm", 1e-2), ("rnn", 1e-3), ("rnn", 3e-3)):
         begin = time.perf_counter()
-        loss, exact[cell] = learn(cell, 20 if options.quick else options.updates, rate)
+        loss, exact[cell] = learn(cell, 20 if options.quick else options.updates or UPDATES[cell], rate)
         seconds = time.perf_counter() - begin
         print(f"{cell:>4}, learning rate {rate}: {loss:.3f} nats, {exact[cell]:.1%} exact, {seconds:.1f} s")
     good = exact["lstm"] > 0.99 and exact["rnn"] < 0.05

@@ -79,7 +79,8 @@ def test_the_adding_problem_is_not_solved_without_gates() -> None:
 
 
 def test_copy_memory_is_solved_by_the_lstm() -> None:
-    loss, exact = example("copy_memory").learn("lstm", 3000)
+    copy = example("copy_memory")
+    loss, exact = copy.learn("lstm", copy.UPDATES["lstm"])
     assert exact > 0.99 and loss < 0.1
 
 
