@@ -69,7 +69,10 @@ def emit_module(
     instrument: Instrument | None = None,
     threads: bool = True,
 ) -> ModuleText:
-    """Emit a program for a target; ``instrument`` changes what the entry points do (``profile.py``).
+    """Emit a program for a target.
+
+    Args as for :func:`graphc.backends.llvm.compile.compile_program`; ``instrument`` is how ``profile.py`` has entry
+    points time themselves.
 
     Raises:
         GraphcValueError: E762, a prefix or entry name that is no C identifier.

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
-from graphc.ir.rewrite import Rule, rewrite
+from graphc.ir.rewrite import RecordingBuilder, Rule, rebuilt, rewrite
 
 GraphFunction = Callable[[Graph], Graph]
+
+LoopMaker = Callable[[Builder, Node, Sequence[Node]], Mapping[int, Node] | None]
+"""Called with a loop and its new operands: index of a result → what takes its place, or None to keep the loop."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,28 @@ def map_bodies(graph: Graph, transform: GraphFunction) -> Graph:
     if any(node.op.name == "loop" for node in graph.nodes):
         return rewrite(graph, enter, ("loop",))
     return graph
+
+
+def replace_loops(graph: Graph, make: LoopMaker) -> Graph:
+    """The graph with what ``make`` gives in the place of its loops' results; loops that it gives None for stay."""
+    b = RecordingBuilder(graph)
+    table: dict[Node, Node] = {}
+    results: dict[Node, Mapping[int, Node]] = {}
+    for node in graph.nodes:
+        if node.op.name == "result" and node.inputs[0] in results:
+            table[node] = results[node.inputs[0]][node.attrs["index"]]
+            continue
+        operands = tuple(table[operand] for operand in node.inputs)
+        found = make(b, node, operands) if node.op.name == "loop" else None
+        if found is not None:
+            results[node] = found
+            continue
+        made = node if operands == node.inputs else b.make(node.op, operands, node.attrs)
+        b.place(made)
+        if made is not node:
+            b.set_note(made, graph.note(node))
+        table[node] = made
+    return rebuilt(graph, table, b)
 
 
 def node_count(graph: Graph) -> int:

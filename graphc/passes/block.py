@@ -13,7 +13,7 @@ It pays where the weights, which every block reads again, are small beside a blo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,11 +21,10 @@ from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
-from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import users
 from graphc.ir.types import TensorType
 from graphc.ops.loop_parts import LoopParts, make_loop
-from graphc.passes.base import Pass
+from graphc.passes.base import Pass, replace_loops
 from graphc.passes.segments import OuterBody, Pieces, chunked, flat
 
 
@@ -51,7 +50,15 @@ class Block(Pass):
             return graph
         readers = users(graph.nodes)
         plans = {node: steps for node in graph.nodes if node.op.name == "loop" and (steps := self._steps(node))}
-        return _rebuild(graph, plans, readers) if plans else graph
+
+        def blocks(b: Builder, node: Node, operands: Sequence[Node]) -> dict[int, Node] | None:
+            if node not in plans:
+                return None
+            note = graph.note(node)
+            with b.noted(note, note.role):
+                return _blocks(b, node, operands, plans[node], {reader.attrs["index"] for reader in readers[node]})
+
+        return replace_loops(graph, blocks) if plans else graph
 
     def _steps(self, node: Node) -> int:
         """The steps of a block; 0 where the loop stays as it is."""
@@ -111,29 +118,6 @@ def _source(node: Node) -> Node:
 
 def _nbytes(node: Node) -> int:
     return math.prod(node.tensor.static_shape) * node.dtype.itemsize if isinstance(node.type, TensorType) else 0
-
-
-def _rebuild(graph: Graph, plans: Mapping[Node, int], readers: Mapping[Node, Sequence[Node]]) -> Graph:
-    b = RecordingBuilder(graph)
-    table: dict[Node, Node] = {}
-    results: dict[Node, dict[int, Node]] = {}
-    for node in graph.nodes:
-        if node.op.name == "result" and node.inputs[0] in results:
-            table[node] = results[node.inputs[0]][node.attrs["index"]]
-            continue
-        operands = tuple(table[operand] for operand in node.inputs)
-        if node in plans:
-            note = graph.note(node)
-            used = {reader.attrs["index"] for reader in readers[node]}
-            with b.noted(note, note.role):
-                results[node] = _blocks(b, node, operands, plans[node], used)
-            continue
-        made = node if operands == node.inputs else b.make(node.op, operands, node.attrs)
-        b.place(made)
-        if made is not node:
-            b.set_note(made, graph.note(node))
-        table[node] = made
-    return rebuilt(graph, table, b)
 
 
 def _blocks(b: Builder, node: Node, operands: Sequence[Node], steps: int, used: set[int]) -> dict[int, Node]:

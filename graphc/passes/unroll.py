@@ -10,9 +10,9 @@ from graphc.errors import UnsupportedOp
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
-from graphc.ir.rewrite import RecordingBuilder, inline, rebuilt, rewrite
+from graphc.ir.rewrite import inline, rewrite
 from graphc.ir.types import int64
-from graphc.passes.base import Pass
+from graphc.passes.base import Pass, replace_loops
 from graphc.passes.simplify import Simplify
 
 
@@ -34,23 +34,7 @@ class Unroll(Pass):
 
 
 def _unroll_once(graph: Graph) -> Graph:
-    b = RecordingBuilder(graph)
-    table: dict[Node, Node] = {}
-    results: dict[Node, list[Node]] = {}
-    for node in graph.nodes:
-        if node.op.name == "loop":
-            results[node] = unrolled(b, node, [table[operand] for operand in node.inputs])
-            continue
-        if node.op.name == "result" and node.inputs[0] in results:
-            table[node] = results[node.inputs[0]][node.attrs["index"]]
-            continue
-        operands = tuple(table[operand] for operand in node.inputs)
-        made = node if operands == node.inputs else b.make(node.op, operands, node.attrs)
-        b.place(made)
-        if made is not node:
-            b.set_note(made, graph.note(node))
-        table[node] = made
-    return rebuilt(graph, table, b)
+    return replace_loops(graph, lambda b, node, operands: dict(enumerate(unrolled(b, node, operands))))
 
 
 def unrolled(b: Builder, loop: Node, operands: Sequence[Node]) -> list[Node]:
