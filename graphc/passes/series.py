@@ -8,7 +8,7 @@ into a value of fixed size, by a sum for instance.  What does neither cannot be 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -69,11 +69,14 @@ class Series:
         graph: whose values they are.
         name: of the dimension.
         layouts: the series: nodes whose shape has the dimension.
+        unsettled: those of them whose elements are alike, so that nothing has said yet in which order they lie: zeros
+            of shape (batch·time, 6), for instance.  The first value that meets them says it.
     """
 
     graph: Graph
     name: str
     layouts: dict[Node, Layout] = field(default_factory=dict)
+    unsettled: set[Node] = field(default_factory=set)
 
     def fail(self, node: Node, why: str) -> UnsupportedOp:
         """What to raise for a node."""
@@ -106,21 +109,69 @@ class Series:
         count = divide_exact(shape[axis], symbol(self.name))
         if count is None or self.is_over(count):
             raise self.fail(node, f"a dimension is {shape[axis]}")
-        operands = [self.layouts[one] for one in node.inputs if one in self.layouts]
+        given = [one for one in node.inputs if one in self.layouts]
         if node.op.name == "reshape":
-            before = operands[0]
-            ahead = divide_exact(before.outer * product(node.inputs[0].shape[: before.axis]), product(shape[:axis]))
-            behind = None if ahead is None else divide_exact(count, ahead)
-            if ahead is None or behind is None:
-                raise self.fail(node, f"its shape is ({', '.join(map(str, shape))})")
-            self.layouts[node] = Layout(axis, ahead, behind)
+            self.layouts[node] = self._reshaped(node, axis, count)
         elif count == 1:
             self.layouts[node] = Layout(axis)
+        elif self.unsettled.issuperset(given):
+            self.layouts[node] = Layout(axis, 1, count)
+            if node.op.kind is OpKind.POINTWISE or node.op.name in ("broadcast_to", "random_uniform"):
+                self.unsettled.add(node)
+            else:
+                self.settle(given)
         else:
-            blocks = list(dict.fromkeys((one.outer, one.inner) for one in operands))
-            if len(blocks) > 1 or (blocks and blocks[0][0] * blocks[0][1] != count):
-                raise self.fail(node, f"a dimension is {shape[axis]}")
-            self.layouts[node] = Layout(axis, *(blocks[0] if blocks else (1, count)))
+            self.settle(given)
+            blocks = {(self.layouts[one].outer, self.layouts[one].inner) for one in given}
+            outer, inner = blocks.pop()
+            if blocks or outer * inner != count:
+                raise self.fail(node, f"what lies along a dimension of {shape[axis]} comes in two orders")
+            self.layouts[node] = Layout(axis, outer, inner)
+
+    def _reshaped(self, node: Node, axis: int, count: Dim) -> Layout:
+        """Where the dimension stands in the result of a ``reshape``."""
+        (operand,) = node.inputs
+        if operand in self.unsettled:
+            if count != 1:
+                self.unsettled.add(node)
+                return Layout(axis, 1, count)
+            self._settle(*self._below(node, Layout(axis)))
+        before = self.layouts[operand]
+        ahead = divide_exact(before.outer * product(operand.shape[: before.axis]), product(node.shape[:axis]))
+        behind = None if ahead is None else divide_exact(count, ahead)
+        if ahead is None or behind is None:
+            raise self.fail(node, f"its shape is ({', '.join(map(str, node.shape))})")
+        return Layout(axis, ahead, behind)
+
+    def settle(self, series: Sequence[Node]) -> None:
+        """Give values that meet the same order, that of the first which has one."""
+        settled = [self.layouts[one] for one in series if one not in self.unsettled]
+        for one in series:
+            if one in self.unsettled:
+                first = settled[0] if settled else self.layouts[one]
+                self._settle(one, first.outer, first.inner)
+
+    def _settle(self, node: Node, outer: Dim, inner: Dim) -> None:
+        """Say in which order the elements of a node lie, and so those of what it is made of."""
+        pending = [(node, outer, inner)]
+        while pending:
+            node, outer, inner = pending.pop()
+            self.unsettled.discard(node)
+            layout = self.layouts[node] = replace(self.layouts[node], outer=outer, inner=inner)
+            for one in node.inputs:
+                if one not in self.unsettled:
+                    continue
+                pending.append(self._below(node, layout) if node.op.name == "reshape" else (one, outer, inner))
+
+    def _below(self, node: Node, layout: Layout) -> tuple[Node, Dim, Dim]:
+        """What a ``reshape`` reads, and in which order its elements lie if those of the result have ``layout``."""
+        (operand,) = node.inputs
+        its = self.layouts[operand]
+        outer = divide_exact(layout.outer * product(node.shape[: layout.axis]), product(operand.shape[: its.axis]))
+        inner = None if outer is None else divide_exact(its.outer * its.inner, outer)
+        if outer is None or inner is None:
+            raise self.fail(node, f"its shape is ({', '.join(map(str, node.shape))})")
+        return operand, outer, inner
 
     def check_fold(self, node: Node) -> None:
         """Complain where a value of fixed size cannot be put together element by element.
@@ -130,6 +181,7 @@ class Series:
         """
         name, size = node.op.name, symbol(self.name)
         series = [one for one in node.inputs if one in self.layouts]
+        self.settle(series)
         first = self.layouts[series[0]]
         if name == "matmul":
             kept = [self._is_kept(node, position) for position in range(2)]
