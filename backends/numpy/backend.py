@@ -15,5 +15,5 @@ def build(module: Module, options: Options, stage: Stage) -> Built:
     return Built(SourceBuild(source))
 
 
-BACKEND = Backend(build, leave_out=("block", "fuse"))
+BACKEND = Backend(build, leave_out=("block", "winograd", "fuse"))
 """Kernels mean nothing to NumPy, and statements read best in the order in which the model was written."""

@@ -25,7 +25,7 @@ from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import users
 from graphc.ir.types import TensorType
 from graphc.passes.base import Pass, map_regions
-from graphc.passes.fuse_groups import ANCHORS, REDUCTIONS, Group
+from graphc.passes.fuse_groups import ANCHORS, REDUCTIONS, Group, join_siblings
 from graphc.passes.fuse_order import unit_keys
 from graphc.passes.fuse_rows import join_rows
 
@@ -123,6 +123,7 @@ class _Grouper:
                 group.anchored, group.shape = True, node.type.shape
             groups[node] = group
             level[node] = group.level
+        join_siblings(groups, self.readers, self.position, self.cap)
         self._sink()
         join_rows(self.graph, groups, self.readers, self.cap)
         return groups

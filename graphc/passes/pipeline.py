@@ -18,17 +18,20 @@ from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
 from graphc.passes.hoist import Hoist
 from graphc.passes.merge import Merge
+from graphc.passes.narrow import Narrow
 from graphc.passes.roll import Roll
 from graphc.passes.share import Share
 from graphc.passes.simplify import Simplify
 from graphc.passes.sink import Sink
 from graphc.passes.split import Split
+from graphc.passes.winograd import Winograd
 
 PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Decompose(), "later passes and kernels know only the small vocabulary"),
     (Share(), "before anything tells two equal loops apart"),
     (Simplify(movement_only=True), "x[t] of a stack becomes the step's own value, which roll needs to see"),
     (Roll(), "as early as can be: from here on a pass sees one step instead of T"),
+    (Narrow(), "before anything counts what loops stack"),
     (Checkpoint(), "loops are cut into segments before anything is taken out of them"),
     (Split(), "a product of which a part can leave its loop is two products"),
     (Merge(), "products that stay in a loop, or leave it, do so together"),
@@ -37,6 +40,8 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Accumulate(), "before hoist: a sum of products inside a loop is one product outside"),
     (Sink(), "after accumulate, whose stacks it shares: what no carry needs is one batched op behind the loop"),
     (Hoist(), "what does not depend on a carry leaves the loop as one batched op"),
+    (Winograd(), "loops have their final bodies, and what it makes is for simplify and fuse to finish"),
+    (Hoist(), "the transformation of a kernel is the same in every step"),
     (Fold(), "constants first: simplify reads them"),
     (Simplify(), "everything has its final neighbours now"),
     (Fuse(), "last: it draws the borders of kernels"),

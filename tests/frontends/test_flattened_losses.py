@@ -1,4 +1,4 @@
-"""Losses over what was flattened to (batch·time, classes), as language models have them, for sizes that each call says."""
+"""Losses over scores flattened to (batch·time, classes), as language models have them, at sizes that each call says."""
 
 from __future__ import annotations
 
@@ -98,5 +98,5 @@ def test_rows_in_two_orders_do_not_meet() -> None:
     with G.graph():
         x, y = G.input("x", (3, "time", 5)), G.input("y", ("time", 3, 5))
         mixed = G.reshape(x, (-1, 5)) * G.reshape(y, (-1, 5))
-        with pytest.raises(UnsupportedOp, match=r"multiply: what lies along a dimension of 3\*time comes in two orders.*E334"):
+        with pytest.raises(UnsupportedOp, match=r"what lies along a dimension of 3\*time comes in two orders.*E334"):
             G.compile(G.Model(predict=mixed.sum(axis=1).mean()), max_dims={"time": 9})
