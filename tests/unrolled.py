@@ -228,6 +228,38 @@ def ragged(steps: int) -> Tensor:
     return h
 
 
+def sum_from_zero(steps: int) -> Tensor:
+    """A sum of rows that begins as Python's 0, as losses do."""
+    x, cell, h = inputs(steps), Cell("a"), start()
+    c, total = start(), 0
+    for t in range(steps):
+        h, c = cell(x[t], h, c)
+        total = total - G.log_softmax(h, axis=-1)[:, 0]
+    assert isinstance(total, Tensor)
+    return total
+
+
+def state_of_one_row(steps: int) -> Tensor:
+    """A first state that is the same for every row."""
+    x, cell, h = inputs(steps), Plain("a"), start()
+    mean = parameter("m", 1, HIDDEN)
+    for t in range(steps):
+        h = cell(x[t], h)
+        mean = 0.9 * mean + 0.1 * h
+    return mean
+
+
+def running_average(steps: int) -> Tensor:
+    """Of which the first step is shorter: 0.9 · 0 is a number to Python."""
+    x, cell, h = inputs(steps), Plain("a"), start()
+    mean = 0.0
+    for t in range(steps):
+        h = cell(x[t], h)
+        mean = 0.9 * mean + 0.1 * h
+    assert isinstance(mean, Tensor)
+    return mean
+
+
 MODELS: dict[str, Callable[[int], Tensor]] = {
     "one layer": one_layer,
     "stacked layers": stacked_layers,
@@ -248,6 +280,9 @@ MODELS: dict[str, Callable[[int], Tensor]] = {
     "inputs apart": inputs_apart,
     "loops in a loop": loops_in_a_loop,
     "ragged": ragged,
+    "sum from zero": sum_from_zero,
+    "state of one row": state_of_one_row,
+    "running average": running_average,
 }
 
 

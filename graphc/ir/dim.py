@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from graphc.errors import GraphcValueError
+from graphc.errors import GraphcTypeError, GraphcValueError
 
 if TYPE_CHECKING:
     import sympy
@@ -64,6 +64,19 @@ class Poly:
             sign = "-" if factor < 0 else "+"
             text = f"{text} {sign} {piece}" if text else (f"-{piece}" if factor < 0 else piece)
         return text
+
+    def __index__(self) -> NoReturn:
+        # Python asks here for `range(x.shape[0])` and `values[x.shape[0]]`.
+        from graphc.ir.builder import user_location
+
+        raise GraphcTypeError(
+            "E228",
+            f"the size {self} is a symbol, and Python's range() and loops need an integer",
+            user_location(),
+            "write the number into the input's shape, or let a recurrent layer or RNN(cell) make the loop",
+        )
+
+    __int__ = __index__
 
     def __repr__(self) -> str:
         return str(self)  # so that a shape, which is a tuple, reads (batch, 28)

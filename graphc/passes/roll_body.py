@@ -89,7 +89,11 @@ class _LoopBuilder:
         """The loop, and its results."""
         plan, body = self.plan, self.body
         for carry in plan.carries:
-            self._input(_CARRIES, carry, self.outside.outside_value(carry.initial), carry.initial.tensor)
+            type_ = self.rows[carry.row].tensor
+            initial = self.outside.outside_value(carry.initial)
+            if initial.shape != type_.shape:
+                initial = self.b.op("broadcast_to", initial, shape=type_.shape)
+            self._input(_CARRIES, carry, initial, type_)
         for row, node in enumerate(self.rows):
             self.values[row] = self._row(row, node)
             note = self.graph.note(node)

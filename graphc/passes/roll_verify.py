@@ -14,12 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.ir.node import Node
+from graphc.ir.op import OpKind
 from graphc.ir.types import TensorType
 from graphc.passes.roll_choose import MAXIMUM_LAG, Span, choose_spans
 from graphc.passes.roll_columns import Columns
 from graphc.passes.roll_search import IntArray, cut_axis, find_candidates, fingerprints, stretches
 
 _MOST_CANDIDATES = 4096
+_MOST_LEFT_OUT = 2
+"""Iterations at the beginning, which may start with values of their own, that are left out where that helps."""
+
 _RAGGED_TRIPS = 4
 """Trips that are rather left out than gathered for."""
 
@@ -28,7 +32,7 @@ _RAGGED_TRIPS = 4
 class Carry:
     """A value of an earlier trip: ``row``'s from ``lag`` trips ago, ``initial`` before that.
 
-    A lag above 1 is a chain: each trip hands ``previous`` on.
+    A lag above 1 is a chain: each trip hands ``previous`` on.  Where ``initial`` has a smaller shape, it is broadcast.
     """
 
     row: int
@@ -119,11 +123,21 @@ class Plans:
             return
         self.columns = Columns(sequence, in_body)
         for span in choose_spans(self.columns, candidates[:_MOST_CANDIDATES], minimum_trips, minimum_nodes):
-            plan = _Planner(self.columns, span).plan(minimum_trips)
+            plan = self._plan(span, minimum_trips)
             if plan is None or plan.period * plan.trips < minimum_nodes:
                 continue
             self.columns.enter_loop(len(self.plans), plan.start, plan.period, plan.trips, tuple(plan.sequenced))
             self.plans.append(plan)
+
+    def _plan(self, span: Span, minimum_trips: int) -> LoopPlan | None:
+        """The loop of a span's iterations, without the first ones where those are what cannot be proved."""
+        assert self.columns is not None
+        for left_out in range(min(_MOST_LEFT_OUT, span.trips - minimum_trips) + 1):
+            rest = Span(span.start + left_out * span.period, span.period, span.trips - left_out, span.candidate)
+            plan = _Planner(self.columns, rest).plan(minimum_trips)
+            if plan is not None:
+                return plan
+        return None
 
     @property
     def loose(self) -> int:
@@ -266,8 +280,9 @@ class _Planner:
         chain: Carry | None = None
         for link in range(1, lag + 1):
             # Link k holds the value of k trips ago; before the first trip that is what trip lag−k read.
-            initial = sequence[span.start + (lag - link) * span.period + row].inputs[slot]
-            if initial.type is not like.type:
+            reader = sequence[span.start + (lag - link) * span.period + row]
+            initial = reader.inputs[slot]
+            if initial.type is not like.type and not _is_broadcast(reader, initial, like):
                 return None
             chain = Carry(source, link, initial, chain)
         return chain
@@ -296,6 +311,16 @@ class _Planner:
         if width == 1:
             return Sequenced(source, axis, start, move, 1)
         return Sequenced(source, axis, start, move // width, width) if abs(move) == width else None
+
+
+def _is_broadcast(reader: Node, initial: Node, like: Node) -> bool:
+    """Is ``initial`` a value that ``reader`` broadcasts to the type of ``like``, as in ``total = 0`` before a loop that
+    adds rows up?
+    """
+    if reader.op.kind is not OpKind.POINTWISE or initial.dtype is not like.dtype:
+        return False
+    ahead = len(like.shape) - len(initial.shape)
+    return ahead >= 0 and all(a in (1, b) for a, b in zip(initial.shape, like.shape[ahead:], strict=True))
 
 
 def _links(carry: Carry) -> list[Carry]:

@@ -79,6 +79,8 @@ _MISTAKES: list[tuple[str, type[Exception], str, Callable[[], Any]]] = [
     ("range()", TypeError, "E227", lambda: range(x((), "int64"))),
     ("asarray", TypeError, "E227", lambda: np.asarray(x())),
     ("symbolic loop", TypeError, "E228", lambda: list(x(("time", 3)))),
+    ("symbolic range", TypeError, "E228", lambda: range(x(("time", 3)).shape[0])),
+    ("symbolic int", TypeError, "E228", lambda: int(x(("time", 3)).shape[0])),
     ("loop of 10**9", ValueError, "E228", lambda: list(x((10**9,)))),
     ("LSTM of 0 steps", ValueError, "E228", lambda: nn.LSTM(4)(x((2, 0, 3)))),
     ("LSTM of 10**9 steps", ValueError, "E228", lambda: nn.LSTM(4)(x((2, 10**9, 3)))),
