@@ -16,7 +16,7 @@ import numpy as np
 from graphc.errors import GraphcError, GraphcTypeError, Location
 from graphc.ir.attrs import EMPTY, ArrayValue, Attrs, AttrValue, make_attrs
 from graphc.ir.node import NO_NOTE, Node, Note
-from graphc.ir.notes import NoteContext, location_of
+from graphc.ir.notes import LINES_OF_A_NODE, NoteContext, location_of
 from graphc.ir.op import OpDef, get_op
 from graphc.ir.state import State
 from graphc.ir.types import DType, TensorType, ValueType, bool_, round_to
@@ -34,8 +34,6 @@ _serials = itertools.count()
 _inferred: dict[tuple[OpDef, Attrs, tuple[ValueType, ...]], ValueType] = {}
 _REMEMBERED = 100_000
 """Entries up to which the tables of this module grow before they start anew."""
-
-_LINES_OF_A_NODE = 8
 
 
 def _is_own(filename: str) -> bool:
@@ -200,7 +198,7 @@ class Builder:
             self._notes[node.serial] = note
         elif old is not note and note.locations:
             place = note.locations[0]
-            if len(old.locations) < _LINES_OF_A_NODE and place not in old.locations:
+            if len(old.locations) < LINES_OF_A_NODE and place not in old.locations:
                 self._notes[node.serial] = Note((*old.locations, place), old.scope, old.role, old.name)
 
     def note(self, node: Node) -> Note:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import CodeType, FrameType
 
 from graphc.errors import Location
 from graphc.ir.node import Note
+
+LINES_OF_A_NODE = 8
+"""The most lines that are remembered of one node."""
 
 _REMEMBERED = 10_000
 
@@ -50,6 +54,13 @@ class NoteContext:
             # The code object is held, so that its id stays its own.
             known = self._at[key] = (None if frame is None else frame.f_code, Note(place, self.scope, self.role))
         return known[1]
+
+
+def joined_note(notes: Sequence[Note]) -> Note:
+    """The note of what several nodes become together: the last one's layer and role, every line once."""
+    last = notes[-1]
+    lines = dict.fromkeys(line for note in notes for line in note.locations)
+    return Note(tuple(lines)[:LINES_OF_A_NODE], last.scope, last.role, last.name)
 
 
 def location_of(frame: FrameType) -> Location:

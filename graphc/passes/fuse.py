@@ -20,6 +20,7 @@ from typing import ClassVar
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import NO_NOTE, Node, Note
+from graphc.ir.notes import joined_note
 from graphc.ir.op import OpKind, get_op
 from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import users
@@ -284,7 +285,7 @@ class _Emitter:
         results = [n for n in nodes if n in self.roots or any(reader not in inside for reader in self.readers[n])]
         body = _body(self.graph, nodes, list(outer), results)
         fused = b.make(get_op("fused"), [self.table[operand] for operand in outer], {"body": body})
-        b.replace_note(fused, _merged_note(self.graph, nodes))
+        b.replace_note(fused, joined_note([self.graph.note(node) for node in nodes]))
         if len(results) == 1:
             self.table[results[0]] = fused
             return
@@ -318,10 +319,3 @@ def _body(graph: Graph, nodes: Sequence[Node], outer: Sequence[Node], results: S
         if note is not NO_NOTE:
             notes[table[node]] = note
     return Graph.make("fused", inputs, [(f"y{i}", table[n]) for i, n in enumerate(results)], builder=b, notes=notes)
-
-
-def _merged_note(graph: Graph, nodes: Sequence[Node]) -> Note:
-    """The note of a group: the last member's layer and role, every line once."""
-    last = graph.note(nodes[-1])
-    lines = dict.fromkeys(line for node in nodes for line in graph.note(node).locations)
-    return Note(tuple(lines)[:8], last.scope, last.role, last.name)

@@ -126,6 +126,7 @@ class LoopParts:
         """Rebuild the body, with what ``rule`` gives for a node in place of it."""
         table: dict[Node, Node] = {}
         for node in self.region.nodes:
+            self.body.subject = node
             made = rule(node, table)
             if made is None:
                 operands = tuple(table[operand] for operand in node.inputs)
@@ -133,6 +134,7 @@ class LoopParts:
                 if made is not node:
                     self.body.set_note(made, self.region.note(node))
             table[node] = made
+        self.body.subject = None
         for carry in self.carries:
             carry.following = table.get(carry.following, carry.following)
         for stack in self.stacks:

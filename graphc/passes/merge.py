@@ -14,7 +14,8 @@ from typing import ClassVar
 
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
-from graphc.ir.node import Node
+from graphc.ir.node import Node, Note
+from graphc.ir.notes import joined_note
 from graphc.ir.traverse import users
 from graphc.passes.base import Pass, map_regions
 from graphc.passes.loops import LoopParts, edit_loops, outside_value
@@ -113,6 +114,7 @@ class _Products:
         if whole is None:
             right = self._joined([product.inputs[1] for product in group], 1)
             whole = self.merged[group[0]] = body.op("matmul", table[node.inputs[0]], right)
+            body.replace_note(whole, self._note(group))
         offsets = [0, *accumulate(int(product.shape[1]) for product in group)]
         low, high = list(pairwise(offsets))[group.index(node)]
         return body.op("slice", whole, starts=(0, low), stops=(int(node.shape[0]), high), steps=(1, 1))
@@ -124,9 +126,13 @@ class _Products:
         left = body.op("concat", *(table[product.inputs[0]] for product in products), axis=1)
         right = self._joined([product.inputs[1] for product in products], 0)
         total = body.op("matmul", left, right)
+        body.replace_note(total, self._note(products))
         for other in others:
             total = body.op("add", total, table[other])
         return total
+
+    def _note(self, products: Sequence[Node]) -> Note:
+        return joined_note([self.parts.region.note(product) for product in products])
 
     def _joined(self, matrices: Sequence[Node], axis: int) -> Node:
         """Matrices that are the same in every trip, put together outside of the loop."""

@@ -213,3 +213,20 @@ def test_a_product_that_is_wanted_itself_is_not_lost_in_a_sum() -> None:
     for changed in (merged, run_pipeline(graph)):
         for key, value in values(changed).items():
             np.testing.assert_allclose(value, expected[key], rtol=1e-12, atol=1e-13)
+
+
+def test_a_merged_product_knows_the_lines_of_all() -> None:
+    """So that ``graphc profile`` says where its time belongs."""
+    with G.graph():
+        x, h = G.input("x", (T, B, F), "float64"), G.zeros((B, H), dtype="float64")
+        w = weights("a", "b", rows=H)
+        for step in range(T):
+            first = h @ w["a"] + x[step, :, :H]
+            second = h @ w["b"]
+            h = G.tanh(first) * G.sigmoid(second)
+        graph = run_pipeline(G.Model(f=h).module.entries["f"])
+    (loop,) = (node for node in graph.nodes if node.op.name == "loop")
+    body = loop.attrs["body"]
+    (product,) = (node for node in body.nodes if node.op.name == "matmul")
+    lines = [place.line for place in body.note(product).locations]
+    assert len(lines) == 2 and lines[1] == lines[0] + 1
