@@ -36,6 +36,7 @@ class Overhead:
         inputs: how many.
         kernel: the native function itself.
         call: a compiled model's call, beyond the kernel.
+        named: the same with its arguments by name.
         out: the same with ``out=``.
         artifact: a call of the model of an imported artifact.
         function: a call of the function of the artifact's module.
@@ -44,6 +45,7 @@ class Overhead:
     inputs: int
     kernel: float
     call: float
+    named: float
     out: float
     artifact: float
     function: float
@@ -67,11 +69,13 @@ def measure(inputs: int, batches: int = 300) -> Overhead:
     total = sum((G.input(name, (4,)) for name in names), start=G.constant(1.0))
     model = G.compile(G.Model(predict=total))
     arrays = [np.full(4, number, np.float32) for number in range(inputs)]
+    by_name = dict(zip(names, arrays, strict=True))
     out = np.empty(4, np.float32)
     artifact = _saved_and_imported(model)
     loaded = artifact.Model.default()
     calls: dict[str, Callable[[], Any]] = {
         "call": lambda: model.predict(*arrays),
+        "named": lambda: model.predict(**by_name),
         "out": lambda: model.predict(*arrays, out=out),
         "artifact": lambda: loaded.predict(*arrays),
         "function": lambda: artifact.predict(*arrays),
@@ -113,10 +117,10 @@ def _kernel(model: Any, arrays: Sequence[np.ndarray[Any, Any]], out: np.ndarray[
 
 def main() -> None:
     """Measure and print."""
-    print(f"{'inputs':>6} {'kernel':>7} | beyond it, µs: {'call':>6} {'out=':>6} {'artifact':>8} {'its function':>12}")
+    print(f"{'inputs':>6} {'kernel':>7} | beyond it, µs: {'call':>6} {'by name':>7} {'out=':>6} {'artifact':>8} {'its function':>12}")
     for inputs in INPUTS:
         found = measure(inputs)
-        beyond = f"{found.call:6.2f} {found.out:6.2f} {found.artifact:8.2f} {found.function:12.2f}"
+        beyond = f"{found.call:6.2f} {found.named:7.2f} {found.out:6.2f} {found.artifact:8.2f} {found.function:12.2f}"
         print(f"{inputs:6} {found.kernel:7.2f} | {'':14} {beyond}")
 
 

@@ -9,7 +9,7 @@ _LIMIT = 4.0
 """Of ``array.ctypes.data``, which takes 1.0 to 1.6 µs where a call may take 3 µs; measured 2.1 to 2.4."""
 
 
-@pytest.mark.parametrize("column", ["call", "out", "artifact", "function"])
+@pytest.mark.parametrize("column", ["call", "named", "out", "artifact", "function"])
 def test_a_call_on_tiny_arrays_costs_little(column: str, overheads: dict[str, float]) -> None:
     assert 0 < overheads[column] <= _LIMIT * overheads["address"], overheads
 

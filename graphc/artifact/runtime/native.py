@@ -135,6 +135,7 @@ def _entry(entry: EntrySpec, run: Runner, states: StateMemory, pool: Turns[Nativ
     plans = tuple(
         (tensor.storage, tensor.shape if tensor.nbytes else None, tensor.nbytes, tensor) for tensor in entry.inputs
     )
+    names = {tensor.name for tensor in entry.inputs}
     results = tuple((tensor.shape, tensor.storage) for tensor in entry.outputs)
     sizes = tuple(tensor.nbytes for tensor in entry.outputs)
     is_single = len(results) == 1 and sizes[0] > 0
@@ -182,8 +183,11 @@ def _entry(entry: EntrySpec, run: Runner, states: StateMemory, pool: Turns[Nativ
         # Between these addresses lie the buffers that the caller gave.
         first, past = 0, 0
         if named or len(inputs) != count:
-            threads = take_threads(entry, named)
-            inputs = tuple(bind(entry, inputs, named))
+            if not inputs and named.keys() == names:
+                inputs = tuple([named[tensor.name] for tensor in entry.inputs])
+            else:
+                threads = take_threads(entry, named)
+                inputs = tuple(bind(entry, inputs, named))
         try:
             if is_single and out is None:
                 result = empty(out_shape, out_dtype)
