@@ -260,6 +260,49 @@ def running_average(steps: int) -> Tensor:
     return mean
 
 
+def two_elements_a_step(steps: int) -> Tensor:
+    """x[2t] and x[2t + 1], and a layer above that reads two outputs a step."""
+    x, below, above = inputs(2 * steps), Plain("a"), Plain("b", 2 * HIDDEN)
+    outputs, h = [], start()
+    for t in range(steps):
+        h = below(x[2 * t] * x[2 * t + 1], h)
+        outputs.append(h)
+    h = start()
+    for t in range(steps // 2):
+        h = above(G.concat([outputs[2 * t], outputs[2 * t + 1]], axis=1), h)
+    return h
+
+
+def columns(steps: int) -> Tensor:
+    """Steps are columns, side by side, of what is read and of what is returned."""
+    x, cell, h = G.input("x", (BATCH, steps * FEATURES)), Plain("a"), start()
+    outputs = []
+    for t in range(steps):
+        h = cell(x[:, t * FEATURES : (t + 1) * FEATURES], h)
+        outputs.append(h)
+    return G.concat(outputs, axis=1)
+
+
+def any_order(steps: int) -> Tensor:
+    """Elements in an order that no formula gives."""
+    x, cell, h = inputs(steps), Plain("a"), start()
+    for t in np.random.default_rng(3).permutation(steps).tolist():
+        h = cell(x[t], h)
+    return h
+
+
+def both_ways_in_one_loop(steps: int) -> Tensor:
+    """A bidirectional layer whose directions take turns."""
+    x, there, back = inputs(steps), Plain("a"), Plain("b")
+    h, g = start(), start()
+    forward, backward = [], []
+    for t in range(steps):
+        h, g = there(x[t], h), back(x[steps - 1 - t], g)
+        forward.append(h)
+        backward.append(g)
+    return G.stack([G.concat(pair, axis=1) for pair in zip(forward, reversed(backward), strict=True)])
+
+
 MODELS: dict[str, Callable[[int], Tensor]] = {
     "one layer": one_layer,
     "stacked layers": stacked_layers,
@@ -283,6 +326,10 @@ MODELS: dict[str, Callable[[int], Tensor]] = {
     "sum from zero": sum_from_zero,
     "state of one row": state_of_one_row,
     "running average": running_average,
+    "two elements a step": two_elements_a_step,
+    "columns": columns,
+    "any order": any_order,
+    "both ways in one loop": both_ways_in_one_loop,
 }
 
 

@@ -28,6 +28,7 @@ from graphc.ir.traverse import level_order, post_order
 from graphc.passes.base import Pass, map_bodies
 from graphc.passes.roll_body import build_loop
 from graphc.passes.roll_columns import Columns
+from graphc.passes.roll_join import Joiner, Member
 from graphc.passes.roll_search import IntArray
 from graphc.passes.roll_verify import LoopPlan, Plans
 
@@ -131,6 +132,7 @@ class _Roller:
         self.stacked: list[dict[int, Node]] = [{} for _ in plans]
         self.final: list[dict[int, Node]] = [{} for _ in plans]
         self.builder = RecordingBuilder(graph, [*fixed, *(node for part in self._straight() for node in part)])
+        self.joiner = Joiner(self)
 
     def _straight(self) -> list[Sequence[Node]]:
         """The nodes before each loop and after the last.
@@ -186,7 +188,7 @@ class _Roller:
         found = self.table.get(node)
         if found is not None:
             return found
-        member = self._member(node)
+        member = self.member(node)
         if member is None:
             return self._keep(node)
         number, trip, row = member
@@ -200,7 +202,7 @@ class _Roller:
         self.table[node] = made
         return made
 
-    def _member(self, node: Node) -> tuple[int, int, int] | None:
+    def member(self, node: Node) -> Member | None:
         """(loop, trip, row) of a node that is in a loop."""
         place = self.columns.position(node)
         number = int(self.loop_of[place]) if place >= 0 else -1
@@ -223,80 +225,5 @@ class _Roller:
     def _rebuilt(self, node: Node) -> Node:
         """A straight-line node on its new inputs."""
         if node.op.name in ("stack", "concat"):
-            return self.joined(node.op.name, node.inputs, node.attrs["axis"])
+            return self.joiner.join(node.op.name, node.inputs, node.attrs["axis"])
         return self.builder.make(node.op, [self.outside_value(operand) for operand in node.inputs], node.attrs)
-
-    def joined(self, name: str, nodes: Sequence[Node], axis: int) -> Node:
-        """The ``stack`` or ``concat`` of old nodes.
-
-        Where consecutive trips of a loop stand side by side, it takes them as slices of the loop's own stack.
-        """
-        b = self.builder
-        members = [self._member(node) for node in nodes]
-        if not any(member is not None and member[2] in self.stacked[member[0]] for member in members):
-            return b.op(name, *(self.outside_value(node) for node in nodes), axis=axis)
-        parts: list[Node] = []
-        loose: list[Node] = []
-        for first, length, step in _runs(members):
-            member = members[first]
-            if length == 1 or member is None or member[2] not in self.stacked[member[0]]:
-                loose.extend(self.outside_value(node) for node in nodes[first : first + length])
-                continue
-            if loose:
-                parts.extend([b.op("stack", *loose, axis=axis)] if name == "stack" else loose)
-                loose = []
-            parts.append(self._run_of_trips(member, length, step, axis))
-            if name == "concat":
-                shape = parts[-1].shape
-                joined = (*shape[:axis], shape[axis] * shape[axis + 1], *shape[axis + 2 :])
-                parts[-1] = b.op("reshape", parts[-1], shape=joined)
-        if loose:
-            parts.extend([b.op("stack", *loose, axis=axis)] if name == "stack" else loose)
-        return parts[0] if len(parts) == 1 else b.op("concat", *parts, axis=axis)
-
-    def _run_of_trips(self, first: tuple[int, int, int], length: int, step: int, axis: int) -> Node:
-        """Trips ``t, t+step, …`` of one row of a loop, stacked along ``axis``."""
-        b = self.builder
-        number, trip, row = first
-        whole = self.stacked[number][row]
-        low = trip if step > 0 else trip - (length - 1)
-        if (low, length) != (0, self.plans[number].trips):
-            shape = whole.shape
-            whole = b.op(
-                "slice",
-                whole,
-                starts=(low, *(0 for _ in shape[1:])),
-                stops=(low + length, *shape[1:]),
-                steps=(1,) * len(shape),
-            )
-        if step < 0:
-            whole = b.op("flip", whole, axes=(0,))
-        if axis:
-            others = list(range(1, whole.rank))
-            whole = b.op("transpose", whole, permutation=(*others[:axis], 0, *others[axis:]))
-        return whole
-
-
-def _runs(members: Sequence[tuple[int, int, int] | None]) -> list[tuple[int, int, int]]:
-    """Split a list of (loop, trip, row) into (first position, length, step of the trip): step ±1 within a run, single
-    entries otherwise.
-    """
-    runs: list[tuple[int, int, int]] = []
-    position = 0
-    while position < len(members):
-        here = members[position]
-        length, step = 1, 1
-        if here is not None:
-            for direction in (1, -1):
-                count = 1
-                while position + count < len(members) and members[position + count] == (
-                    here[0],
-                    here[1] + direction * count,
-                    here[2],
-                ):
-                    count += 1
-                if count > length:
-                    length, step = count, direction
-        runs.append((position, length, step))
-        position += length
-    return runs

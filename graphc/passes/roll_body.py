@@ -14,6 +14,7 @@ from graphc.ir.node import NO_NOTE, Node, Note
 from graphc.ir.op import get_op
 from graphc.ir.types import TensorType, int64, tensor_type
 from graphc.passes.roll_columns import Columns
+from graphc.passes.roll_join import Joiner
 from graphc.passes.roll_verify import Carry, Element, Gathered, LoopPlan, Numbers, Sequenced
 
 _SCALAR_INT64 = tensor_type(int64)
@@ -24,12 +25,10 @@ class Outside(Protocol):
     """What a loop asks of the graph that it stands in."""
 
     stacked: list[dict[int, Node]]
+    joiner: Joiner
 
     def outside_value(self, node: Node) -> Node:
         """The new node for an old one outside of the loop."""
-
-    def joined(self, name: str, nodes: Sequence[Node], axis: int) -> Node:
-        """The new ``stack`` or ``concat`` of old nodes."""
 
 
 def build_loop(
@@ -217,7 +216,7 @@ class _LoopBuilder:
 
     def _gathered(self, element: Gathered) -> Node:
         if element not in self.known:
-            whole = self.outside.joined("stack", element.nodes, 0)
+            whole = self.outside.joiner.join("stack", element.nodes, 0)
             self._sequence(element, whole, (0, 0, 1))
         return self.known[element]
 

@@ -17,8 +17,8 @@ from graphc.passes.unroll import Unroll
 from tests.loop_programs import reordered
 from tests.unrolled import MODELS, training_graph
 
-GROWING = {"inputs apart": 2, "loops in a loop": 0}
-"""Models with an argument and a result more for every step; and one that is rolled otherwise where steps are few."""
+GROWING = {"inputs apart": 2, "loops in a loop": 0, "both ways in one loop": 0, "any order": 0}
+"""Models with an argument and a result more for every step; and some that are rolled otherwise where steps are few."""
 
 
 def rolled(graph: Graph) -> Graph:
