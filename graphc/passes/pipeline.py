@@ -20,6 +20,7 @@ from graphc.passes.hoist import Hoist
 from graphc.passes.merge import Merge
 from graphc.passes.narrow import Narrow
 from graphc.passes.roll import Roll
+from graphc.passes.scatter import Scatter
 from graphc.passes.share import Share
 from graphc.passes.simplify import Simplify
 from graphc.passes.sink import Sink
@@ -44,6 +45,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Hoist(), "the transformation of a kernel is the same in every step"),
     (Fold(), "constants first: simplify reads them"),
     (Simplify(), "everything has its final neighbours now"),
+    (Scatter(), "sums have their final form"),
     (Fuse(), "last: it draws the borders of kernels"),
 )
 

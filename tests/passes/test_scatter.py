@@ -1,0 +1,129 @@
+"""scatter: rows that are added to zeros go where they belong, and no dense tensor is made for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as G
+from graphc import nn, optim
+from graphc.ir.graph import Graph
+from graphc.ir.interp import evaluate
+from graphc.ir.verify import verify
+from graphc.passes.pipeline import run_pipeline
+from graphc.passes.scatter import Scatter
+
+WORDS, WIDTH = 50, 4
+
+
+def before(model: G.Model, entry: str) -> Graph:
+    return run_pipeline(model.module.entries[entry], until="scatter")
+
+
+def bases(graph: Graph) -> list[str]:
+    """The ops of what is scattered into."""
+    found = []
+    for node in graph.nodes:
+        if node.op.name == "loop":
+            found += bases(node.attrs["body"])
+        elif node.op.name.startswith("scatter_add"):
+            base = node.inputs[0]
+            found.append(base.inputs[0].op.name if base.op.name == "broadcast_to" else base.op.name)
+    return found
+
+
+def lookup(optimizer: Any, *, twice: bool = False) -> G.Model:
+    """Rows of a table, fitted; some of them are read more than once."""
+    rng = np.random.default_rng(0)
+    with G.graph():
+        ids, y = G.input("ids", (3, 5), "int64"), G.input("y", (3, 5, WIDTH), "float64")
+        table = G.parameter("table", rng.normal(size=(WORDS, WIDTH)), dtype="float64")
+        found = G.take(table, ids, axis=0)
+        if twice:
+            found = found * G.take(table, ids[:, ::-1], axis=0)
+        return G.Model(train=optimizer.minimize(((found - y) ** 2).mean()))
+
+
+def check(model: G.Model, entry: str, given: list[Any]) -> Graph:
+    graph = before(model, entry)
+    changed = Scatter().run(graph)
+    verify(changed)
+    expected, found = evaluate(graph, given), evaluate(changed, given)
+    for wanted, made in zip(expected, found, strict=True):
+        for name, value in wanted.items():
+            np.testing.assert_allclose(made[name], value, rtol=1e-12, atol=1e-13, err_msg=name)
+    return changed
+
+
+def words(shape: tuple[int, ...] = (3, 5)) -> Any:
+    return np.random.default_rng(1).integers(0, 9, shape)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize(
+    ("optimizer", "into"),
+    [
+        (lambda: optim.SGD(0.5), "state"),
+        (lambda: optim.SGD(0.5, momentum=0.9), "multiply"),
+        (lambda: optim.Adam(0.5), "constant"),
+    ],
+    ids=["sgd", "momentum", "adam"],
+)
+def test_tables(optimizer: Callable[[], Any], into: str, twice: bool) -> None:
+    """Momentum decays every row; Adam reads the gradient twice, which therefore is made."""
+    changed = check(lookup(optimizer(), twice=twice), "train", [words(), np.ones((3, 5, WIDTH))])
+    found = bases(changed)
+    assert into in found
+    assert ("constant" in found) is (into == "constant")
+
+
+def test_a_step_touches_only_the_rows_that_it_reads() -> None:
+    with G.graph():
+        ids = G.input("ids", (8,), "int64")
+        table = G.parameter("table", np.zeros((200_000, 16), "float32"))
+        model = G.compile(G.Model(train=optim.SGD(1.0).minimize((G.take(table, ids, axis=0) - 1.0).sum())))
+    assert model.build.arena_bytes < 64 * 1024
+    model.train(np.array([5, 5, 7, 199_999, 5, 7, 0, 1]))
+    rows = model.parameters["table"]
+    assert {row: -rows[row, 0] for row in np.flatnonzero(rows[:, 0])} == {0: 1, 1: 1, 5: 3, 7: 2, 199_999: 1}
+
+
+def test_cross_entropy() -> None:
+    with G.graph():
+        x, y = G.input("x", (6, 9), "float64"), G.input("y", (6,), "int64")
+        loss = nn.losses.sparse_categorical_crossentropy(y, x, from_logits=True).mean()
+        model = G.Model(f=G.grad(loss, x))
+    changed = check(model, "f", [np.random.default_rng(0).normal(size=(6, 9)), np.arange(6)])
+    assert bases(changed) == ["multiply"]
+
+
+def test_a_table_that_every_step_of_a_loop_reads() -> None:
+    """The gradient is added up row by row, in the loop or behind it, and never a table a step."""
+    with G.graph():
+        ids = G.input("ids", (12, 3), "int64")
+        table = G.parameter("table", np.ones((WORDS, WIDTH)), dtype="float64")
+        u = G.parameter("u", np.eye(WIDTH), dtype="float64")
+        h = G.zeros((3, WIDTH), dtype="float64")
+        for step in range(12):
+            h = G.tanh(G.take(table, ids[step], axis=0) + h @ u)
+        model = G.Model(train=optim.SGD(0.1).minimize((h * h).sum()))
+    changed = check(model, "train", [words((12, 3))])
+    (loop,) = (node for node in changed.nodes if node.op.name == "loop" and "scatter_add" in str(node.attrs["body"]))
+    (scatter,) = (node for node in loop.attrs["body"].nodes if node.op.name == "scatter_add")
+    assert scatter.inputs[0].op.name == "input"
+
+
+def test_what_somebody_else_reads_stays() -> None:
+    with G.graph():
+        ids, rows, x = G.input("ids", (4,), "int64"), G.input("rows", (4, 3)), G.input("x", (8, 3))
+        dense = G.scatter_add(G.zeros((8, 3)), ids, rows)
+        shown = G.Model(f={"sum": x + dense, "dense": dense})
+        wider = G.Model(f=G.input("z", (2, 8, 3)) - G.scatter_add(G.zeros((8, 3)), ids, rows))
+        left = G.Model(f=G.scatter_add(G.zeros((8, 3)), ids, rows) - x)
+        ones = G.Model(f=x - G.scatter_add(G.ones((8, 3)), ids, rows))
+    for model in (shown, wider, left, ones):
+        graph = before(model, "f")
+        assert Scatter().run(graph) is graph
