@@ -6,9 +6,9 @@ Networks*, CVPR 2016, F(2×2, 3×3)):
     y = Aᵀ [(G w Gᵀ) ⊙ (Bᵀ x B)] A
 
 The sum over channels stands inside the brackets, so the 16 places of ⊙ are 16 products of matrices, tiles × channels by
-channels × filters.  The gradients are the same steps transposed:
+channels × filters.  The gradient of the data is a convolution itself, and that of the kernel the same steps transposed:
 
-    ∂x: B [(G w Gᵀ) ⊙ (A ∂y Aᵀ)] Bᵀ, overlapping tiles added up        ∂w: Gᵀ [Σ (Bᵀ x B) ⊙ (A ∂y Aᵀ)] G
+    ∂w = Gᵀ [Σ (Bᵀ x B) ⊙ (A ∂y Aᵀ)] G
 
 Data and results are transformed by additions alone.  Where that costs more than it saves (few channels, few tiles), and
 for other windows, strides and half precision, a convolution stays what it is.

@@ -29,7 +29,8 @@ sequence.
 class Blocks:
     """How images are cut into blocks.
 
-    Operands are (images / count, count, height, width, c) or, in strips, (images, strips, height, width, c).
+    Operands are (images / count, count, height, width, c) or, in strips, (images, strips, height, width, c).  Zeros
+    fill up the last block, and the last rows and columns.
 
     Attributes:
         images: their number.
@@ -55,12 +56,8 @@ class Blocks:
         high, wide = (-(-side // 2) for side in sides)
         each = high * wide * tile_bytes
         if each > block_bytes:
-            most = max(1, block_bytes // (wide * tile_bytes))
-            # Of the strips down to half of that those that leave the fewest rows over.
-            rows = min(range(most, most // 2, -1), key=lambda rows: -(-high // rows) * rows)
-            return cls(images, (high, wide), 1, rows, note)
-        count = max(n for n in range(1, images + 1) if images % n == 0 and n * each <= block_bytes)
-        return cls(images, (high, wide), count, high, note)
+            return cls(images, (high, wide), 1, _block_size(high, block_bytes // (wide * tile_bytes)), note)
+        return cls(images, (high, wide), _block_size(images, block_bytes // each), high, note)
 
     @property
     def strips(self) -> int:
@@ -74,7 +71,7 @@ class Blocks:
             border: rows and columns of zeros around the data.
         """
         rows, strips = 2 * self.rows, self.strips
-        x = _padded(b, x, rows * strips + 2, 2 * self.tiles[1] + 2, border)
+        x = self._padded(b, x, rows * strips + 2, 2 * self.tiles[1] + 2, border)
         if strips == 1:
             return self._grouped(b, x)
         # Two rows of data are read for the strip above and for that below.
@@ -84,16 +81,24 @@ class Blocks:
     def of_results(self, b: Builder, y: Node) -> Node:
         """The results of each block: (images, height, width, c) in blocks."""
         rows = 2 * self.rows
-        y = _padded(b, y, rows * self.strips, 2 * self.tiles[1])
+        y = self._padded(b, y, rows * self.strips, 2 * self.tiles[1])
         if self.strips == 1:
             return self._grouped(b, y)
         return b.op("reshape", y, shape=(self.images, self.strips, rows, *y.shape[2:]))
 
     def _grouped(self, b: Builder, x: Node) -> Node:
-        return b.op("reshape", x, shape=(self.images // self.count, self.count, *x.shape[1:]))
+        return b.op("reshape", x, shape=(x.tensor.static_shape[0] // self.count, self.count, *x.shape[1:]))
+
+    def _padded(self, b: Builder, x: Node, high: int, wide: int, border: int = 0) -> Node:
+        """Whole blocks of images of this size: ``border`` zeros above and on the left, the others behind."""
+        _, height, width, _ = x.tensor.static_shape
+        behind = (-self.images % self.count, high - height - border, wide - width - border, 0)
+        if not border and not any(behind):
+            return x
+        return b.op("pad", x, b.constant(0, x.dtype), low=(0, border, border, 0), high=behind)
 
     def each(self, b: Builder, make: Make, shared: Sequence[Node], operands: Sequence[Node]) -> Node:
-        """What ``make`` makes of all blocks: images, of which the last rows and columns may be too many."""
+        """What ``make`` makes of all blocks: images; the last, and the last rows and columns, may be surplus."""
         if self.strips == 1:
             return flat(b, self._stacked(b, make, shared, operands))
 
@@ -152,10 +157,8 @@ def _as_images(b: Builder, parts: Sequence[Node]) -> list[Node]:
     return [b.op("reshape", one, shape=(1, *one.shape)) for one in parts]
 
 
-def _padded(b: Builder, x: Node, high: int, wide: int, border: int = 0) -> Node:
-    """Images (…, height, width, c) up to this size: ``border`` zeros above and on the left, the others behind."""
-    _, height, width, _ = x.tensor.static_shape
-    behind = (0, high - height - border, wide - width - border, 0)
-    if not border and not any(behind):
-        return x
-    return b.op("pad", x, b.constant(0, x.dtype), low=(0, border, border, 0), high=behind)
+def _block_size(count: int, most: int) -> int:
+    """Of the sizes up to ``most``, down to half of that, the one whose blocks leave the least room."""
+    if count <= most:
+        return count
+    return min(range(max(most, 1), most // 2, -1), key=lambda size: -count % size)

@@ -13,9 +13,9 @@ from graphc.ir.node import Node
 
 Matrix = tuple[tuple[float, ...], ...]
 
-DATA: Matrix = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+DATA: Matrix = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, -1, 0, 1))
 KERNEL: Matrix = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
-RESULT: Matrix = ((1, 1, 1, 0), (0, 1, -1, -1))
+RESULT: Matrix = ((1, 1, 1, 0), (0, 1, -1, 1))
 
 
 def _transposed(matrix: Matrix) -> Matrix:

@@ -97,6 +97,18 @@ def test_blocks_are_of_images_and_then_of_strips() -> None:
     assert trips(6 * tile) == [2, 2, 4, 4, 4, 4]
 
 
+def test_a_number_of_images_that_no_block_divides() -> None:
+    """The last block is filled up with zeros: eleven images are two blocks of six, or three of four."""
+    graph = before(convolution((11, 6, 6, 2), 2))
+    changed = dataclasses.replace(ALWAYS, block_bytes=4 * 9 * 512).run(graph)
+    verify(changed)
+    assert {loop.attrs["trips"] for loop in loops(changed)} == {2, 3}
+    given = data_of(graph)
+    expected, found = evaluate(graph, given)[0], evaluate(changed, given)[0]
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-11, atol=1e-12, err_msg=name)
+
+
 @pytest.mark.parametrize("block_bytes", [1 << 30, 3000, 500], ids=["whole", "images", "strips"])
 @pytest.mark.parametrize("backend", [*BACKENDS, *(f"llvm {level}" for level in LEVELS)])
 @pytest.mark.parametrize("layout", LAYOUTS)
