@@ -82,12 +82,16 @@ def machine_identity() -> str:
 
 
 def instruction_counts(target: Target) -> tuple[dict[str, float], dict[str, float]]:
-    """Op → instructions of its code for a vector of float32, where there are more than one; and those that multiply."""
+    """Op → instructions of its code for a vector of float32, where there are more than one; and those that multiply.
+
+    What is computed in float64 lanes takes two for each.
+    """
     instructions = {**dict.fromkeys(("divide", "sqrt", "reciprocal"), _DIVISION), "random_uniform": _RANDOM}
     products = {**instructions, "random_uniform": _RANDOM / 3}
     for op in (*VECTOR_FUNCTIONS, *LIMITED_FUNCTIONS):
         text = math_function(op, "float32", 4, fma=target.has_fma).text.rpartition("define ")[2]
         lines = [line for line in text.splitlines() if " = " in line and " bitcast " not in line]
+        lines += [line for line in lines if " double>" in line or " i64>" in line]
         slow = sum(" fdiv " in line or "sqrt" in line for line in lines)
         multiplying = sum(" fmul " in line or "llvm.fma" in line for line in lines)
         instructions[op] = len(lines) + slow * (_DIVISION - 1)

@@ -31,6 +31,11 @@ class FloatFormat:
         return 2.0 ** (1 - self.exponent_bias)
 
     @property
+    def largest(self) -> float:
+        """The largest finite number."""
+        return (2.0 - 2.0**-self.mantissa_bits) * 2.0**self.exponent_bias
+
+    @property
     def rounder(self) -> float:
         """1.5·2^m: adding it rounds to an integer, which then stands in the low bits of the sum."""
         return 1.5 * 2.0**self.mantissa_bits
@@ -125,6 +130,9 @@ class Value:
 
     def __and__(self, other: "Value | int") -> "Value":
         return self._binary(("", "and"), other)
+
+    def __or__(self, other: "Value | int") -> "Value":
+        return self._binary(("", "or"), other)
 
     def __xor__(self, other: "Value | int") -> "Value":
         return self._binary(("", "xor"), other)

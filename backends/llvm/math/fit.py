@@ -160,10 +160,28 @@ def tables() -> list[Table]:
     sinh_tail, cosh_tail = tail(mpmath.sinh, (0, 1), 3), tail(mpmath.cosh, (1, 0, half), 4)
     atan_tail, asin_tail = tail(mpmath.atan, (0, 1), 3), tail(mpmath.asin, (0, 1), 3)
     log_tail, erf_ratio = tail(mpmath.log1p, (0, 1), 2), tail(mpmath.erf, (0, 1), 1)
+    log_ratio_times_15 = tail(lambda s: 15 * mpmath.log((1 + s) / (1 - s)), (0, 30, 0, 10, 0, 6), 7)
+    log2_ratio = tail(lambda s: mpmath.log((1 + s) / (1 - s), 2), (0,), 1)
+    ratio = (mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1) * mpmath.mpf("1.0001")
     linear, square, fourth = smooth_weight(1, "0.1"), smooth_weight(2, "0.1"), smooth_weight(4, "0.1")
     return [
         Table("EXP", "(e^r − 1 − r)/r² in r, |r| ≤ ln2/2", both(5, 10, exp_tail, -half_ln2, half_ln2, linear)),
         Table("LOG", "(log(1+f) − f)/f² in f, |f| ≤ 1/3", both(9, 20, log_tail, -third, third, linear)),
+        Table(
+            "LOG_RATIO",
+            "(log((1 + s)/(1 − s)) − 2s − 2s³/3 − 2s⁵/5)/s⁷ in s², |s| ≤ 3 − √8",
+            {"float64": Fit(lambda s: log_ratio_times_15(s) / 15, 0, ratio, 7, smooth_weight(6, "0.1"), even=True)},
+        ),
+        Table(
+            "LOG2_RATIO",
+            "log2((1 + s)/(1 − s))/s in s², same s; to what float32 asks of float64",
+            {"float64": Fit(log2_ratio, 0, ratio, 5, lambda x: 1, even=True)},
+        ),
+        Table(
+            "EXP2",
+            "2^r in r, |r| ≤ 1/2; to what float32 asks of float64",
+            {"float64": Fit(lambda r: mpmath.mpf(2) ** r, -half, half, 7, lambda x: 1)},
+        ),
         Table("SIN", "(sin r − r)/r³ in r², |r| ≤ π/4", both(3, 6, sin_tail, 0, eighth_turn, square, even=True)),
         Table("COS", "(cos r − 1 + r²/2)/r⁴ in r², |r| ≤ π/4", both(3, 6, cos_tail, 0, eighth_turn, fourth, even=True)),
         Table("TANH", "((e^2h − 1)/2 − h)/h² in h, 0 ≤ h ≤ ln2/2", both(5, 10, tanh_tail, below_0, half_ln2, linear)),

@@ -11,12 +11,13 @@ from graphc.backends.llvm.math import (
     inverse_trigonometric,
     library,
     logarithm,
+    power,
     trigonometric,
 )
 from graphc.backends.llvm.math.emitter import FORMATS, FunctionEmitter, Value
 from graphc.errors import UnsupportedOp
 
-VectorFunction = Callable[[FunctionEmitter, Value], Value]
+VectorFunction = Callable[..., Value]  # of the emitter and one value for each argument
 
 # Straight-line code, good for every argument.
 VECTOR_FUNCTIONS: dict[str, VectorFunction] = {
@@ -34,6 +35,7 @@ VECTOR_FUNCTIONS: dict[str, VectorFunction] = {
     "log10": logarithm.log10,
     "log1p": logarithm.log1p,
     "log2": logarithm.log2,
+    "pow": power.power,
     "sigmoid": exponential.sigmoid,
     "sinh": hyperbolic.sinh,
     "softplus": exponential.softplus,
@@ -45,8 +47,10 @@ LIMITED_FUNCTIONS: dict[str, VectorFunction] = {
     "sin": trigonometric.sin,
     "tan": trigonometric.tan,
 }
-# The C library for every argument; how many arguments.
-LIBRARY_FUNCTIONS: dict[str, int] = {"atan2": 2, "erfc": 1, "pow": 2}
+# The C library for every argument.
+LIBRARY_FUNCTIONS = ("atan2", "erfc")
+# How many arguments, where not one.
+ARITIES = {"atan2": 2, "pow": 2}
 
 SUPPORTED: frozenset[tuple[str, str]] = frozenset(
     (op, dtype) for op in (*VECTOR_FUNCTIONS, *LIMITED_FUNCTIONS, *LIBRARY_FUNCTIONS) for dtype in FORMATS
@@ -86,9 +90,13 @@ def _define(name: str, emit: FunctionEmitter, arguments: tuple[Value, ...], resu
     )
 
 
+def _arguments(emit: FunctionEmitter, op: str) -> tuple[Value, ...]:
+    return tuple(emit.argument(letter) for letter in "xy"[: ARITIES.get(op, 1)])
+
+
 def _library_function(name: str, op: str, dtype: str, width: int, attributes: str) -> MathFunction:
     emit = FunctionEmitter(FORMATS[dtype], width, fma=False)
-    arguments = tuple(emit.argument(letter) for letter in "xy"[: LIBRARY_FUNCTIONS.get(op, 1)])
+    arguments = _arguments(emit, op)
     result = library.call(emit, op, *arguments)
     return MathFunction(name, _define(name, emit, arguments, result, attributes), tuple(emit.declarations))
 
@@ -112,10 +120,11 @@ def math_function(op: str, dtype: str, width: int, *, fma: bool) -> MathFunction
     if op in LIBRARY_FUNCTIONS:
         return _library_function(name, op, dtype, width, INLINE)
     emit = FunctionEmitter(FORMATS[dtype], width, fma)
-    x = emit.argument("x")
+    arguments = _arguments(emit, op)
     if op in VECTOR_FUNCTIONS:
-        result = VECTOR_FUNCTIONS[op](emit, x)
-        return MathFunction(name, _define(name, emit, (x,), result, INLINE), tuple(emit.declarations))
+        result = VECTOR_FUNCTIONS[op](emit, *arguments)
+        return MathFunction(name, _define(name, emit, arguments, result, INLINE), tuple(emit.declarations))
+    (x,) = arguments
     beyond = _library_function(f"{name}.beyond", op, dtype, width, OUT_OF_LINE)
     result = LIMITED_FUNCTIONS[op](emit, x)
     result = emit.where_rare(trigonometric.beyond_reduction(x), result, beyond.name, x)

@@ -22,17 +22,21 @@ TWO_THIRDS = 2.0 / 3.0
 
 @dataclass(frozen=True)
 class Split:
-    """A positive number as 2ᵏ·m, m in [2/3, 4/3): k as a float and as bits of an exponent field without bias, and m."""
+    """A positive number as 2ᵏ·m, m in [2/3, 4/3) unless asked otherwise: k as a float and as bits of an exponent field
+    without bias, and m.
+    """
 
     exponent: Value
     exponent_bits: Value
     mantissa: Value
 
 
-def split(emit: FunctionEmitter, x: Value, scaled_up: Value | None = None) -> Split:
-    """Split x, a positive normal number; where ``scaled_up`` holds, x is 2^m times the number meant."""
-    one = emit.format
-    origin = one.bits(TWO_THIRDS)
+def split(x: Value, scaled_up: Value | None = None, lowest: float = TWO_THIRDS) -> Split:
+    """Split x, a positive normal number, with a mantissa in [lowest, 2·lowest); where ``scaled_up`` holds, x is 2^m
+    times the number meant.
+    """
+    one = x.format
+    origin = one.bits(lowest)
     # An offset keeps the shifted exponent positive: a shift that fills with zeros will do.
     offset = 2 * one.exponent_bias + 2
     steps = x.bits() + ((offset << one.mantissa_bits) - origin)
@@ -41,9 +45,9 @@ def split(emit: FunctionEmitter, x: Value, scaled_up: Value | None = None) -> Sp
     # An integer below 2^m in the low bits of 2^m is that integer added to it.
     power = 2.0**one.mantissa_bits
     as_float = (field ^ one.bits(power)).as_float()
-    bias = emit.real(power + offset)
+    bias = x.peer(power + offset)
     if scaled_up is not None:
-        bias = scaled_up.select(emit.real(power + offset + one.mantissa_bits), bias)
+        bias = scaled_up.select(x.peer(power + offset + one.mantissa_bits), bias)
     exponent_bits = (field << one.mantissa_bits) - (offset << one.mantissa_bits)
     return Split(as_float - bias, exponent_bits, mantissa)
 
@@ -63,16 +67,16 @@ def special_cases(x: Value, result: Value, pole: float) -> Value:
     return (x <= pole).select(outside, result)
 
 
-def _split_any(emit: FunctionEmitter, x: Value) -> Split:
+def split_any(x: Value, lowest: float = TWO_THIRDS) -> Split:
     """Split any positive number, also below the normal range."""
-    one = emit.format
+    one = x.format
     tiny = x < one.smallest_normal
-    return split(emit, tiny.select(x * 2.0**one.mantissa_bits, x), scaled_up=tiny)
+    return split(tiny.select(x * 2.0**one.mantissa_bits, x), tiny, lowest)
 
 
 def log(emit: FunctionEmitter, x: Value) -> Value:
     """Return the natural logarithm."""
-    parts = _split_any(emit, x)
+    parts = split_any(x)
     return special_cases(x, log_of_parts(emit, parts.exponent, parts.mantissa - 1.0), 0.0)
 
 
@@ -84,14 +88,14 @@ def _log_of_mantissa(emit: FunctionEmitter, parts: Split) -> tuple[Value, Value]
 
 def log2(emit: FunctionEmitter, x: Value) -> Value:
     """Return the logarithm to base 2, exact at powers of 2."""
-    parts = _split_any(emit, x)
+    parts = split_any(x)
     f, rest = _log_of_mantissa(emit, parts)
     return special_cases(x, parts.exponent + emit.multiply_add(f, LOG2_E, rest * LOG2_E), 0.0)
 
 
 def log10(emit: FunctionEmitter, x: Value) -> Value:
     """Return the logarithm to base 10."""
-    parts = _split_any(emit, x)
+    parts = split_any(x)
     f, rest = _log_of_mantissa(emit, parts)
     high, low = LOG10_2_PARTS[emit.format.dtype]
     small = emit.multiply_add(f, LOG10_E, emit.multiply_add(rest, LOG10_E, parts.exponent * low))
@@ -101,7 +105,7 @@ def log10(emit: FunctionEmitter, x: Value) -> Value:
 def log1p(emit: FunctionEmitter, x: Value) -> Value:
     """Return log(1 + x)."""
     one = emit.format
-    parts = split(emit, x + 1.0)
+    parts = split(x + 1.0)
     # 2^-k by way of 2^(2-k), which is a normal number even at the largest k.
     scale = (emit.constant(one.bits(4.0), Kind.INTEGER, one) - parts.exponent_bits).as_float() * 0.25
     f = emit.multiply_add(x, scale, scale - 1.0)

@@ -24,7 +24,11 @@ from graphc.kernel.tiling import Contraction, aligned, block_terms
 BARRIER_CYCLES = 1000.0
 """What waiting for each other costs (0.05 µs on two cores that share a cache, 0.25 µs on others, and some patience)."""
 
-_FUNCTIONS = dict.fromkeys((*VECTOR_FUNCTIONS, *LIMITED_FUNCTIONS), 20.0) | dict.fromkeys(LIBRARY_FUNCTIONS, 600.0)
+_FUNCTIONS = {
+    **dict.fromkeys((*VECTOR_FUNCTIONS, *LIMITED_FUNCTIONS), 20.0),
+    **dict.fromkeys(LIBRARY_FUNCTIONS, 600.0),
+    "pow": 80.0,
+}
 """Instructions a vector of an elementary function."""
 
 _BORDER_CYCLES = 250.0

@@ -28,7 +28,7 @@ DTYPES = ("float32", "float64")
 BINARY = ("atan2", "pow")
 UNARY = tuple(sorted({op for op, _ in SUPPORTED} - set(BINARY)))
 # Straight to the C library: theirs is the library's accuracy.
-LIBRARY = ("atan2", "erfc", "pow")
+LIBRARY = ("atan2", "erfc")
 HOST, BASELINE = "host with fused multiply-add", "x86-64 without extensions"
 POINTS = {"float32": 100_000, "float64": 4_000}
 
@@ -169,6 +169,41 @@ def sample(op: str, dtype: str, count: int) -> np.ndarray:
     return points.astype(dtype)
 
 
+def power_arguments(dtype: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bases and exponents, an eighth each: from 0.1 to 10; and with results of any size for bases of any size, below
+    the normal range, near 1, and near where the mantissa's range ends, where the logarithm is least exact; the same
+    bases with results near either end of the range; small exponents.
+    """
+    rng = np.random.default_rng(8)
+    limits = np.finfo(dtype)
+    part = count // 8
+    lowest, highest = limits.minexp - limits.nmant, limits.maxexp
+
+    def uniform(low: float, high: float) -> np.ndarray:
+        return rng.uniform(low, high, part)
+
+    near_1 = np.log2(1 + rng.choice([-1.0, 1.0], part) * np.exp2(uniform(-limits.nmant, -2)))
+    edge = rng.choice([-1.0, 1.0], part) * uniform(0.45, 0.55)
+    moderate = uniform(-30, 30)
+    logarithms = (uniform(-3, 3), uniform(lowest, highest), moderate, near_1, edge, edge, uniform(-0.5, 0.5), moderate)
+    bases = [np.exp2(one).astype(dtype) for one in logarithms]
+    with np.errstate(divide="ignore"):
+        exact = [np.log2(one.astype("float64")) for one in bases]
+    exact[3] = np.where(exact[3] == 0, 1.0, exact[3])
+    powers = (
+        exact[0] * uniform(-5, 5),
+        uniform(limits.minexp, highest),
+        uniform(lowest - 2, limits.minexp + 1),
+        uniform(limits.minexp, highest),
+        uniform(limits.minexp, highest),
+        uniform(highest - 60, highest),
+        uniform(limits.minexp, limits.minexp + 60),
+        exact[7] * np.exp2(uniform(-12, 0)),
+    )
+    exponents = [power / logarithm for power, logarithm in zip(powers, exact, strict=True)]
+    return np.concatenate(bases), np.concatenate(exponents).astype(dtype)
+
+
 def ulp_error(result: np.ndarray, exact_high: np.ndarray, exact_low: np.ndarray) -> np.ndarray:
     """Error in units in the last place of the rounded exact result; infinite where only one of the two is finite."""
     dtype = result.dtype
@@ -184,7 +219,9 @@ def ulp_error(result: np.ndarray, exact_high: np.ndarray, exact_low: np.ndarray)
 def exact_values(op: str, dtype: str) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray]:
     """Arguments and the exact results as a sum of two float64; float64 functions are exact enough for float32."""
     arguments: tuple[np.ndarray, ...] = (sample(op, dtype, POINTS[dtype]),)
-    if op in BINARY:
+    if op == "pow":
+        arguments = power_arguments(dtype, POINTS[dtype])
+    elif op in BINARY:
         rng = np.random.default_rng(3)
         first = np.exp2(rng.uniform(-6, 6, POINTS[dtype])).astype(dtype)
         arguments = first, rng.uniform(-20, 20, POINTS[dtype]).astype(dtype)
@@ -223,8 +260,9 @@ def test_every_function_states_its_bound() -> None:
 def test_coefficients_are_those_that_the_fit_gives() -> None:
     with mpmath.workprec(fit.PRECISION_BITS):
         for table in fit.tables():
-            again, _ = fit.rounded_minimax(table.fits["float32"], "float32")
-            assert tuple(again) == getattr(coefficients, table.name)["float32"], table.name
+            dtype = min(table.fits)
+            again, _ = fit.rounded_minimax(table.fits[dtype], dtype)
+            assert tuple(again) == getattr(coefficients, table.name)[dtype], table.name
 
 
 # ----------------------------------------------------------------------------------------------------- special values
@@ -304,17 +342,45 @@ def test_overflow_begins_where_the_exact_result_leaves_the_range(op: str, dtype:
     assert all(np.isinf(x) == overflows for x, overflows in sure)
 
 
+@pytest.mark.parametrize("machine", [HOST, BASELINE])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("op", BINARY)
-def test_two_argument_special_cases_are_those_of_numpy(op: str, dtype: str) -> None:
-    values = np.array([0.0, -0.0, 1, -1, 0.5, -0.5, 2, -2, 3, -3, INF, -INF, NAN, 1e30, -1e30], dtype)
+def test_two_argument_special_cases_are_those_of_numpy(op: str, dtype: str, machine: str) -> None:
+    limits = np.finfo(dtype)
+    even = 2.0 ** (limits.nmant + 1)  # from here on every number is an even integer
+    positive = [0.0, 1, 0.5, 2, 3, 1e30, INF, limits.max, limits.tiny, limits.smallest_subnormal]
+    positive += [
+        even,
+        even - 1,
+        even - 2,
+        even / 2 - 1,
+        even / 2 - 0.5,
+        even / 4 - 0.5,
+        1 + limits.eps,
+        1 - limits.epsneg,
+    ]
+    values = np.array([NAN, *positive, *(-one for one in map(float, positive))], dtype)
     first, second = (np.ascontiguousarray(grid.ravel()) for grid in np.meshgrid(values, values))
     with np.errstate(all="ignore"):
         expected = float64_oracle(op)(first, second)
-    results = evaluate(op, first, second)
-    np.testing.assert_allclose(results, expected, rtol=4 * np.finfo(dtype).eps)
+    results = evaluate(op, first, second, machine=machine)
+    np.testing.assert_allclose(results, expected, rtol=4 * limits.eps)
     finite = ~np.isnan(expected)
     np.testing.assert_array_equal(np.signbit(results[finite]), np.signbit(expected[finite]))
+
+
+@pytest.mark.parametrize("machine", [HOST, BASELINE])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_powers_that_are_numbers_of_the_format_are_exact(dtype: str, machine: str) -> None:
+    limits = np.finfo(dtype)
+    twos = [(2.0, power) for power in range(limits.minexp - limits.nmant, limits.maxexp)]
+    fours = [(0.25, -power / 2) for power in range(limits.minexp, limits.maxexp)]
+    integers = [(base, power) for base in range(-9, 10) for power in range(24) if abs(base) ** power <= 1 / limits.eps]
+    roots = [(float(root**2), 0.5) for root in range(1, 2 ** (limits.nmant // 2), 97)]
+    pairs = [*twos, *fours, *integers, *roots, (limits.max, 1.0), (limits.smallest_subnormal, 1.0)]
+    first, second = np.ascontiguousarray(np.array(pairs, dtype).T)
+    expected = [float(one) ** (int(power) if power == int(power) else power) for one, power in pairs]
+    np.testing.assert_array_equal(evaluate("pow", first, second, machine=machine), np.array(expected, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
