@@ -108,6 +108,8 @@ def _float_op(fn: Function, library: MathLibrary, op: str, args: Sequence[Value]
     dtype = "float32" if args[0].type.scalar == "float" else "float64"
     if composed is not None:
         return composed(fn, args, lambda name, *operands: library.call(fn, name, dtype, operands))
+    if op == "pow" and args[1] in (constant(args[1].type, 0.5), constant(args[1].type, -0.5)):
+        return _root(fn, args[0], inverse=args[1] != constant(args[1].type, 0.5))
     if (op, dtype) in SUPPORTED:
         return library.call(fn, op, dtype, args)
     raise UnsupportedOp("E760", f"no native code for {op!r} of {dtype}")
@@ -203,6 +205,14 @@ def _remainder(fn: Function, args: Sequence[Value]) -> Value:
     _, remainder = _divmod(fn, args)
     undefined = constant(y.type, float("nan"))
     return fn.select(fn.compare("fcmp oeq", y, _zero(y)), undefined, remainder)
+
+
+def _root(fn: Function, x: Value, *, inverse: bool) -> Value:
+    """The power ½ (or -½) of x: -0 gives what +0 does, and -∞ what +∞ does; within 0.5 ULP (1.5)."""
+    infinite = constant(x.type, float("inf"))
+    root = fn.elementwise("sqrt", fn.binary("fadd", x, _zero(x)))
+    root = fn.select(fn.compare("fcmp oeq", x, constant(x.type, float("-inf"))), infinite, root)
+    return fn.binary("fdiv", _one(x), root) if inverse else root
 
 
 Elementary = Callable[..., Value]

@@ -72,6 +72,11 @@ def _integer_power(x: Array, y: Array) -> Any:
     return np.where(y < 0, negative, power)
 
 
+def _power(x: Array, y: Array) -> Any:
+    """X to the power y.  For 1/2 NumPy may take the square root, which is another one of -0 and of -inf."""
+    return np.where((y == 0.5) & ((x == 0) | np.isinf(x)), np.abs(x), np.power(x, y))
+
+
 def _left_shift(x: Array, amount: Array) -> Any:
     """X * 2**amount, wrapping; 0 where the amount is negative or not below the width."""
     x, amount = np.asarray(x), np.asarray(amount)

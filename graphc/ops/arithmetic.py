@@ -65,9 +65,10 @@ def _is_minus_one(y: Array) -> Any:
 
 
 def _pow(x: Array, y: Array) -> Any:
-    """Integers: x to a negative power is 1 for 1, +1 or -1 for -1, else 0; also 0 for 0."""
+    """Integers: x to a negative power is 1 for 1, +1 or -1 for -1, else 0; also 0 for 0.  Floats: as in C99."""
     if not _is_integer(x):
-        return np.power(x, y)
+        # Where y is 1/2 for all of x NumPy takes the square root, which is another one of -0 and of -inf.
+        return np.where((y == 0.5) & ((x == 0) | np.isinf(x)), np.abs(x), np.power(x, y))
     power = np.power(x, np.maximum(y, np.zeros_like(y)))
     if x.dtype.kind == "u":
         return power

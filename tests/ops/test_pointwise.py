@@ -155,6 +155,8 @@ def test_numbers_at_the_corners():
     same(run("floor_divide", [1.0, -1, 7, INF, 1, -1, 0], [0.1, INF, -2, 1, 0, 0, 0]), [9, -1, -4, NAN, INF, -INF, NAN])
     same(run("remainder", [5, -5, 5, -1, 1, 4], [3, 3, -3, INF, 0, -2]), [2, 1, -1, INF, NAN, -0.0])
     same(run("pow", [0, NAN, 1, -8], [0, 0, NAN, 3]), [1, 1, 1, -512])
+    for exponent in (0.5, [0.5] * 5):  # NumPy takes the square root for one of them
+        same(run("pow", [-0.0, -INF, INF, 4, -4], exponent), [0.0, INF, INF, 2, NAN])
 
 
 @pytest.mark.parametrize("element", INTEGERS)

@@ -11,7 +11,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.interp import evaluate
 from graphc.ir.node import Node
 from graphc.ir.op import get_op
-from graphc.ir.types import DType, bool_, float32, float64, int32, tensor_type
+from graphc.ir.types import DType, bfloat16, bool_, float16, float32, float64, int32, tensor_type
 from graphc.ir.verify import verify
 from graphc.passes.fold import Fold
 from graphc.passes.simplify import Simplify
@@ -44,6 +44,7 @@ EXACT: dict[str, tuple[Build, list[str]]] = {
     "x / 1 = x": (lambda b, x: b.op("divide", x, b.constant(1.0, x.dtype)), []),
     "x / 8 = x · 0.125": (lambda b, x: b.op("divide", x, b.constant(8.0, x.dtype)), ["multiply"]),
     "x¹ = x": (lambda b, x: b.op("pow", x, b.constant(1.0, x.dtype)), []),
+    "x⁻¹ = 1 / x": (lambda b, x: b.op("pow", x, b.constant(-1.0, x.dtype)), ["reciprocal"]),
     "−(−x) = x": (lambda b, x: b.op("negative", b.op("negative", x)), []),
     "flip of flip": (lambda b, x: b.op("flip", b.op("flip", x, axes=(0,)), axes=(0,)), []),
     "select of reshape": (
@@ -117,6 +118,63 @@ INEXACT: dict[str, Build] = {
 def test_what_would_change_a_bit_stays(case: str) -> None:
     graph = graph_of(INEXACT[case])
     assert Simplify().run(graph) is graph
+
+
+POWERS = {
+    3: (["square", "multiply"], 1.3),
+    4: (["square", "square"], 1.92),
+    -2: (["reciprocal", "square"], 1.92),
+}
+"""Exponent → the ops instead, and their error in units in the last place."""
+
+
+@pytest.mark.parametrize("dtype", [float32, float64])
+@pytest.mark.parametrize("exponent", POWERS)
+def test_small_powers_are_products_with_the_special_values_of_powers(exponent: int, dtype: DType) -> None:
+    """Below the normal range, and where squares or reciprocals leave it, too; the error is that of the comment."""
+    made, bound = POWERS[exponent]
+    limits = np.finfo(dtype.name)
+    rng = np.random.default_rng(4)
+    mantissas = np.ldexp(rng.uniform(1, 2, 100_000), rng.integers(limits.minexp // 4, limits.maxexp // 4 - 1, 100_000))
+    everywhere = np.ldexp(
+        rng.uniform(-2, 2, 100_000), rng.integers(limits.minexp - limits.nmant, limits.maxexp, 100_000)
+    )
+    x = np.concatenate([[0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0], mantissas, everywhere]).astype(dtype.name)
+    graph = graph_of(lambda b, x: b.op("pow", x, b.constant(float(exponent), x.dtype)), dtype, x.shape)
+    simple = Simplify().run(graph)
+    assert ops(simple) == made
+    found = evaluate(simple, [x])[0]["y"]
+    with np.errstate(all="ignore"):
+        exact = np.power(x.astype(np.longdouble), np.longdouble(exponent))
+        rounded = exact.astype(x.dtype)
+        errors = np.abs(found - exact) / np.spacing(np.abs(rounded))
+    regular = np.isfinite(rounded) & np.isfinite(found)
+    np.testing.assert_array_equal(found[~regular], rounded[~regular])
+    np.testing.assert_array_equal(np.signbit(found[regular]), np.signbit(rounded[regular]))
+    assert 0.8 * bound < np.max(errors[regular]) <= bound
+
+
+POWERS_THAT_STAY = [
+    *((dtype, exponent) for dtype in (float32, float64) for exponent in (5, -3, 0.5, -0.5, 0)),
+    *((dtype, exponent) for dtype in (float16, bfloat16) for exponent in (3, 4, -2)),
+    *((int32, exponent) for exponent in (5, -1, -2)),
+]
+
+
+@pytest.mark.parametrize(("dtype", "exponent"), POWERS_THAT_STAY)
+def test_powers_that_products_would_make_less_exact_or_wrong_stay(dtype: DType, exponent: float) -> None:
+    number = float(exponent) if dtype.is_float else exponent
+    graph = graph_of(lambda b, x: b.op("pow", x, b.constant(number, x.dtype)), dtype)
+    assert Simplify().run(graph) is graph
+
+
+def test_integer_powers_wrap_as_products_do() -> None:
+    x = np.array([0, 1, -1, 2, -7, 2**31 - 1, -(2**31), 123_456], np.int32)
+    for exponent in (3, 4):
+        graph = graph_of(lambda b, x, n=exponent: b.op("pow", x, b.constant(n, x.dtype)), int32)
+        simple = Simplify().run(graph)
+        assert ops(simple) == POWERS[exponent][0]
+        np.testing.assert_array_equal(evaluate(simple, [x])[0]["y"], evaluate(graph, [x])[0]["y"])
 
 
 def test_integer_zero_is_neutral() -> None:

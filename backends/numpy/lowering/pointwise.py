@@ -115,6 +115,8 @@ def ufunc_of(node: Node) -> Ufunc | None:
     found = _UFUNCS.get(node.op.name)
     if found is None or (node.inputs[0].dtype.is_integer and node.op.name in _INTEGER_HELPERS):
         return None
+    if node.op.name == "pow" and _constant(node.inputs[1]) in (None, 0.5):
+        return None
     return found if found.exact or not node.inputs[0].dtype.is_half else None
 
 
@@ -175,10 +177,12 @@ def update_in_place(node: Node, found: Ufunc, operands: Sequence[ast.expr], plac
 
 
 def _lower_integer_or_ufunc(scope: Scope, node: Node) -> ast.expr:
-    if not node.dtype.is_integer:
-        return _lower_ufunc(scope, node)
     x, y = node.inputs
     divisor = _constant(y)
+    if not node.dtype.is_integer:
+        if node.op.name != "pow" or divisor not in (None, 0.5):
+            return _lower_ufunc(scope, node)
+        return rounded(scope, call(scope.helper("_power"), wide(scope, x), wide(scope, y)), node.dtype)
     if node.op.name != "pow" and divisor is not None and divisor not in (0, -1):
         return _operator(_UFUNCS[node.op.name].operator or ast.FloorDiv(), operands_of(scope, node))
     return call(scope.helper(_INTEGER_HELPERS[node.op.name]), scope.value(x), scope.value(y))
