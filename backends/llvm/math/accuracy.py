@@ -1,15 +1,17 @@
 """The largest error of each function, in units in the last place of the correctly rounded result.
 
 Measured, then rounded up by a twentieth or more: for float32 16 million arguments against float64 functions, for
-float64 24,000 against mpmath, both over the whole domain, with and without fused multiply-add. The tests hold these
-bounds on samples of their own. erfc and atan2 are the C library's (glibc 2.36, and room for another library).
+float64 24,000 against mpmath, both over the whole domain, with and without fused multiply-add; pow besides where its
+logarithm is least exact. For sigmoid, softplus, asinh and asin of float32 it is the largest error of all numbers,
+rounded up. The tests hold these bounds on samples of their own, and slow ones on all numbers of float32. erfc and atan2
+are the C library's (glibc 2.36, and room for another library). ``docs/accuracy.md`` says the same.
 """
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "acos": (1.3, 1.3),
     "acosh": (2.2, 2.0),
     "asin": (2.2, 2.1),
-    "asinh": (2.1, 1.8),
+    "asinh": (2.2, 1.8),
     "atan": (2.0, 1.9),
     "atan2": (2.0, 2.0),
     "atanh": (2.4, 2.2),
@@ -24,10 +26,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "log1p": (1.9, 1.6),
     "log2": (2.6, 2.0),
     "pow": (0.6, 1.0),
-    "sigmoid": (2.1, 2.1),
+    "sigmoid": (2.0, 2.1),
     "sin": (1.6, 1.6),
     "sinh": (2.0, 1.9),
-    "softplus": (2.1, 1.7),
+    "softplus": (2.2, 1.7),
     "tan": (3.6, 2.9),
     "tanh": (1.7, 1.6),
 }
