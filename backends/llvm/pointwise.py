@@ -173,10 +173,13 @@ def _magnitude_compare(predicate: str) -> Lowering:
     return lower
 
 
-def _divmod(fn: Function, args: Sequence[Value]) -> tuple[Value, Value]:
+Elementary = Callable[..., Value]
+
+
+def _divmod(fn: Function, args: Sequence[Value], math: Elementary) -> tuple[Value, Value]:
     """Quotient and remainder toward minus infinity, after NumPy's definition (``graphc/ops/arithmetic.py``)."""
     x, y = args
-    rest = fn.binary("frem", x, y)
+    rest = math("fmod", x, y)
     zero = _zero(x)
     exact = fn.compare("fcmp oeq", rest, zero)
     signs_differ = fn.binary("xor", fn.compare("fcmp olt", rest, zero), fn.compare("fcmp olt", y, zero))
@@ -188,9 +191,9 @@ def _divmod(fn: Function, args: Sequence[Value]) -> tuple[Value, Value]:
     return quotient, remainder
 
 
-def _floor_divide(fn: Function, args: Sequence[Value]) -> Value:
+def _floor_divide(fn: Function, args: Sequence[Value], math: Elementary) -> Value:
     x, y = args
-    quotient, _ = _divmod(fn, args)
+    quotient, _ = _divmod(fn, args, math)
     plain = fn.binary("fdiv", x, y)
     whole = fn.elementwise("floor", quotient)
     above = fn.compare("fcmp ogt", fn.binary("fsub", quotient, whole), constant(x.type, 0.5))
@@ -200,9 +203,9 @@ def _floor_divide(fn: Function, args: Sequence[Value]) -> Value:
     return fn.select(fn.compare("fcmp oeq", y, _zero(x)), plain, result)
 
 
-def _remainder(fn: Function, args: Sequence[Value]) -> Value:
+def _remainder(fn: Function, args: Sequence[Value], math: Elementary) -> Value:
     _, y = args
-    _, remainder = _divmod(fn, args)
+    _, remainder = _divmod(fn, args, math)
     undefined = constant(y.type, float("nan"))
     return fn.select(fn.compare("fcmp oeq", y, _zero(y)), undefined, remainder)
 
@@ -213,9 +216,6 @@ def _root(fn: Function, x: Value, *, inverse: bool) -> Value:
     root = fn.elementwise("sqrt", fn.binary("fadd", x, _zero(x)))
     root = fn.select(fn.compare("fcmp oeq", x, constant(x.type, float("-inf"))), infinite, root)
     return fn.binary("fdiv", _one(x), root) if inverse else root
-
-
-Elementary = Callable[..., Value]
 
 
 def _hypot(fn: Function, args: Sequence[Value], math: Elementary) -> Value:
@@ -293,8 +293,6 @@ _FLOAT_OPS: dict[str, Lowering] = {
     "subtract": _two("fsub"),
     "multiply": _two("fmul"),
     "divide": _two("fdiv"),
-    "floor_divide": _floor_divide,
-    "remainder": _remainder,
     "copysign": _intrinsic("copysign"),
     "maximum": lambda fn, args: extremum(fn, args[0], args[1], largest=True),
     "minimum": lambda fn, args: extremum(fn, args[0], args[1], largest=False),
@@ -309,6 +307,8 @@ _FLOAT_OPS: dict[str, Lowering] = {
     "isfinite": _magnitude_compare("olt"),
 }
 _COMPOSED: dict[str, Callable[[Function, Sequence[Value], Elementary], Value]] = {
+    "floor_divide": _floor_divide,
     "hypot": _hypot,
     "logaddexp": _logaddexp,
+    "remainder": _remainder,
 }

@@ -21,6 +21,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "erfc": (5.0, 5.0),
     "exp": (1.3, 1.2),
     "expm1": (1.8, 2.0),
+    "fmod": (0.0, 0.0),
     "log": (1.1, 1.0),
     "log10": (2.8, 2.0),
     "log1p": (1.9, 1.6),

@@ -294,8 +294,8 @@ class FunctionEmitter:
             result = self.define(inserted, Kind.FLOAT, one.format)
         return result
 
-    def where_rare(self, mask: Value, result: Value, function: str, argument: Value) -> Value:
-        """Replace ``result`` in the lanes of ``mask`` by ``function(argument)``, not called while the mask is empty.
+    def where_rare(self, mask: Value, result: Value, function: str, *arguments: Value) -> Value:
+        """Replace ``result`` in the lanes of ``mask`` by ``function(*arguments)``, not called while the mask is empty.
 
         ``function`` is an LLVM function of the same width, meant to stay out of line. One such branch a function.
         """
@@ -305,8 +305,8 @@ class FunctionEmitter:
             self.lines.append(f"  {some}.flags = bitcast {mask.type} {mask.name} to {flags}")
             self.lines.append(f"  {some} = icmp ne {flags} {some}.flags, 0")
         self.lines += [f"  br i1 {some}, label %rare, label %done", "rare:"]
-        call = f"call {argument.type} {function}({argument.type} {argument.name})"
-        called = self.define(call, Kind.FLOAT, self.format)
+        listed = ", ".join(f"{one.type} {one.name}" for one in arguments)
+        called = self.define(f"call {result.type} {function}({listed})", Kind.FLOAT, self.format)
         replaced = mask.select(called, result)
         self.lines += ["  br label %done", "done:"]
         merged = f"phi {result.type} [ {result.name}, %entry ], [ {replaced.name}, %rare ]"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from graphc.backends.llvm.math import (
+    division,
     error_function,
     exponential,
     hyperbolic,
@@ -41,16 +42,17 @@ VECTOR_FUNCTIONS: dict[str, VectorFunction] = {
     "softplus": exponential.softplus,
     "tanh": hyperbolic.tanh,
 }
-# Straight-line code up to an argument's limit, the C library beyond.
-LIMITED_FUNCTIONS: dict[str, VectorFunction] = {
-    "cos": trigonometric.cos,
-    "sin": trigonometric.sin,
-    "tan": trigonometric.tan,
+# Straight-line code where a second function does not hold; there the C library.
+LIMITED_FUNCTIONS: dict[str, tuple[VectorFunction, VectorFunction]] = {
+    "cos": (trigonometric.cos, trigonometric.beyond_reduction),
+    "fmod": (division.fmod, division.beyond_quotient),
+    "sin": (trigonometric.sin, trigonometric.beyond_reduction),
+    "tan": (trigonometric.tan, trigonometric.beyond_reduction),
 }
 # The C library for every argument.
 LIBRARY_FUNCTIONS = ("atan2", "erfc")
 # How many arguments, where not one.
-ARITIES = {"atan2": 2, "pow": 2}
+ARITIES = {"atan2": 2, "fmod": 2, "pow": 2}
 
 SUPPORTED: frozenset[tuple[str, str]] = frozenset(
     (op, dtype) for op in (*VECTOR_FUNCTIONS, *LIMITED_FUNCTIONS, *LIBRARY_FUNCTIONS) for dtype in FORMATS
@@ -124,11 +126,11 @@ def math_function(op: str, dtype: str, width: int, *, fma: bool) -> MathFunction
     if op in VECTOR_FUNCTIONS:
         result = VECTOR_FUNCTIONS[op](emit, *arguments)
         return MathFunction(name, _define(name, emit, arguments, result, INLINE), tuple(emit.declarations))
-    (x,) = arguments
     beyond = _library_function(f"{name}.beyond", op, dtype, width, OUT_OF_LINE)
-    result = LIMITED_FUNCTIONS[op](emit, x)
-    result = emit.where_rare(trigonometric.beyond_reduction(x), result, beyond.name, x)
-    text = beyond.text + _define(name, emit, (x,), result, INLINE)
+    function, is_beyond = LIMITED_FUNCTIONS[op]
+    result = function(emit, *arguments)
+    result = emit.where_rare(is_beyond(emit, *arguments), result, beyond.name, *arguments)
+    text = beyond.text + _define(name, emit, arguments, result, INLINE)
     return MathFunction(name, text, (*emit.declarations, *beyond.declarations))
 
 

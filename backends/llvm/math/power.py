@@ -3,16 +3,16 @@
 |x|^y = e^(y·log|x|), the logarithm by way of s = (m − 1)/(m + 1), |x| = 2ᵏ·m: log m = 2s + 2s³/3 + … The exponential
 turns the absolute error of y·log|x|, up to 745, into a relative one: the logarithm has to be good to ten bits more than
 the result. float32 is computed in float64 lanes, which have them. float64 carries the logarithm, and its product with
-y, as sums of two numbers ("A Floating-Point Technique for Extending the Available Precision", Dekker, 1971).
+y, as sums of two numbers.
 """
 
 import math
-from dataclasses import dataclass
 
 from graphc.backends.llvm.math.coefficients import EXP, EXP2, LOG2_RATIO, LOG_RATIO
 from graphc.backends.llvm.math.emitter import BINARY32, BINARY64, FunctionEmitter, Value
 from graphc.backends.llvm.math.exponential import EXP_RANGE, LN2_PARTS, LOG2_E
 from graphc.backends.llvm.math.logarithm import split, split_any
+from graphc.backends.llvm.math.pairs import Pair, exact_sum, product, product_of_pairs
 
 SQRT_HALF = math.sqrt(0.5)
 # The second parts of 2/3 and 2/5.
@@ -56,50 +56,12 @@ def _power_in_float64(emit: FunctionEmitter, x: Value, y: Value) -> Value:
     s = (parts.mantissa - 1.0) / (parts.mantissa + 1.0)
     log2 = emit.multiply_add(s, emit.polynomial(s * s, LOG2_RATIO["float64"]), parts.exponent)
     low, high = EXP2_RANGE
-    product = (y.convert(BINARY64) * _at_the_ends(wide, log2)).at_most(high).at_least(low)
+    exponent = (y.convert(BINARY64) * _at_the_ends(wide, log2)).at_most(high).at_least(low)
     rounder = BINARY64.rounder + BINARY64.exponent_bias
-    shifted = product + rounder
-    rest = product - (shifted - rounder)
+    shifted = exponent + rounder
+    rest = exponent - (shifted - rounder)
     scale = (shifted.bits() << BINARY64.mantissa_bits).as_float()
     return (emit.polynomial(rest, EXP2["float64"]) * scale).convert(BINARY32)
-
-
-# ------------------------------------------------------------------------------------------------------------ two parts
-
-
-@dataclass(frozen=True)
-class Pair:
-    """The sum of two numbers, the second within a few units in the last place of the first."""
-
-    high: Value
-    low: Value
-
-
-def _product(emit: FunctionEmitter, x: Value, y: Value) -> Pair:
-    """Return x·y, all of it (but for what leaves the range)."""
-    product = x * y
-    if emit.fma:
-        return Pair(product, emit.multiply_add(x, y, -product))
-    x_high, y_high = _leading_half(x), _leading_half(y)
-    x_low, y_low = x - x_high, y - y_high
-    return Pair(product, ((x_high * y_high - product) + x_high * y_low + x_low * y_high) + x_low * y_low)
-
-
-def _leading_half(x: Value) -> Value:
-    """Return x without the latter half of its mantissa."""
-    kept = x.format.mantissa_bits // 2 + 1
-    return (x.bits() & -(1 << kept)).as_float()
-
-
-def _product_of_pairs(emit: FunctionEmitter, x: Pair, y: Pair) -> Pair:
-    product = _product(emit, x.high, y.high)
-    return Pair(product.high, emit.multiply_add(x.high, y.low, emit.multiply_add(x.low, y.high, product.low)))
-
-
-def _sum(larger: Value, smaller: Value) -> Pair:
-    """Return the sum of two numbers, all of it."""
-    total = larger + smaller
-    return Pair(total, (larger - total) + smaller)
 
 
 def _logarithm(emit: FunctionEmitter, x: Value) -> Pair:
@@ -109,22 +71,22 @@ def _logarithm(emit: FunctionEmitter, x: Value) -> Pair:
     denominator_low = parts.mantissa - (denominator - 1.0)
     inverse = 1.0 / denominator
     quotient = numerator * inverse
-    product = _product(emit, quotient, denominator)
-    missing = (numerator - product.high) - emit.multiply_add(quotient, denominator_low, product.low)
+    nearly = product(emit, quotient, denominator)
+    missing = (numerator - nearly.high) - emit.multiply_add(quotient, denominator_low, nearly.low)
     s = Pair(quotient, missing * inverse)
-    squared = _product_of_pairs(emit, s, s)
+    squared = product_of_pairs(emit, s, s)
     # log m − 2s is s³·(2/3 + 2s²/5 + …). What follows is less than 2⁻¹¹ beside 2/3: there one number will do.
     first = emit.multiply_add(squared.high, 2.0 / 5.0, 2.0 / 3.0)
     rounded_away = emit.multiply_add(squared.high, 2.0 / 5.0, 2.0 / 3.0 - first)
     low_parts = emit.multiply_add(squared.high, TWO_FIFTHS_LOW, TWO_THIRDS_LOW)
     first_low = rounded_away + emit.multiply_add(squared.low, 2.0 / 5.0, low_parts)
     following = squared.high * squared.high * emit.polynomial(squared.high, LOG_RATIO["float64"])
-    factor = _sum(first, following)
+    factor = exact_sum(first, following)
     factor = Pair(factor.high, factor.low + first_low)
-    cubic = _product_of_pairs(emit, _product_of_pairs(emit, squared, s), factor)
+    cubic = product_of_pairs(emit, product_of_pairs(emit, squared, s), factor)
     high, low = LN2_PARTS["float64"]
-    leading = _sum(parts.exponent * high, s.high + s.high)
-    total = _sum(leading.high, cubic.high)
+    leading = exact_sum(parts.exponent * high, s.high + s.high)
+    total = exact_sum(leading.high, cubic.high)
     small = emit.multiply_add(parts.exponent, low, s.low + s.low) + cubic.low
     return Pair(total.high, leading.low + (total.low + small))
 
@@ -133,12 +95,12 @@ def _power_in_two_parts(emit: FunctionEmitter, x: Value, y: Value) -> Value:
     """Return x^y for float64 x ≥ 0 and finite y."""
     one = emit.format
     logarithm = _logarithm(emit, x)
-    product = _product(emit, y, _at_the_ends(x, logarithm.high))
+    whole = product(emit, y, _at_the_ends(x, logarithm.high))
     lowest, highest = EXP_RANGE["float64"]
-    argument = product.high.at_most(highest).at_least(lowest)
+    argument = whole.high.at_most(highest).at_least(lowest)
     # Where the product is infinite its second part is no number.
-    inside = product.high.absolute() < -2.0 * lowest
-    argument_low = inside.select(emit.multiply_add(y, logarithm.low, product.low), 0.0)
+    inside = whole.high.absolute() < -2.0 * lowest
+    argument_low = inside.select(emit.multiply_add(y, logarithm.low, whole.low), 0.0)
     # e^(n·ln2 + r) = 2ⁿ·e^r, as in `exponential.exp`, with r in two parts.
     rounder = one.rounder + 2 * one.exponent_bias
     shifted = emit.multiply_add(argument, LOG2_E, rounder)

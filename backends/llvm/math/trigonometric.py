@@ -86,6 +86,6 @@ def tan(emit: FunctionEmitter, x: Value) -> Value:
     return _odd(x, _negate_where(ratio, angle.quadrant, 0))
 
 
-def beyond_reduction(x: Value) -> Value:
+def beyond_reduction(_emit: FunctionEmitter, x: Value) -> Value:
     """Return the lanes whose argument is out of the reduction's range."""
     return x.absolute() > REDUCTION_LIMIT

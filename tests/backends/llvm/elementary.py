@@ -14,9 +14,10 @@ from scipy import special
 from graphc.backends.llvm.math import SUPPORTED, declarations, emit_function, function_name
 
 DTYPES = ("float32", "float64")
-BINARY = ("atan2", "pow")
+BINARY = ("atan2", "fmod", "pow")
 UNARY = tuple(sorted({op for op, _ in SUPPORTED} - set(BINARY)))
 # Straight to the C library: theirs is the library's accuracy.
+INF = math.inf
 LIBRARY = ("atan2", "erfc")
 HOST, BASELINE = "host with fused multiply-add", "x86-64 without extensions"
 POINTS = {"float32": 100_000, "float64": 4_000}
@@ -42,6 +43,7 @@ DEFAULT_INTERVAL = (-50, 50, -50, 50)
 FLOAT64_ORACLE: dict[str, Callable[..., np.ndarray]] = {
     "erf": special.erf,
     "erfc": special.erfc,
+    "fmod": np.fmod,
     "pow": np.power,
     "sigmoid": special.expit,
     "softplus": lambda x: np.logaddexp(0.0, x),
@@ -193,6 +195,28 @@ def power_arguments(dtype: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(bases), np.concatenate(exponents).astype(dtype)
 
 
+def fmod_arguments(dtype: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Dividends and divisors: with quotients of any size up to the largest, near integers, and of numbers of all sizes,
+    also below the normal range.
+    """
+    rng = np.random.default_rng(12)
+    limits = np.finfo(dtype)
+    part = count // 4
+    near = np.exp2(rng.uniform(-4, 4, 2 * part)).astype(dtype)
+    integers = np.floor(np.exp2(rng.uniform(0, limits.nmant + 2, part))).astype(dtype)
+    beside = np.nextafter(integers * near[part:], rng.choice([-INF, INF], part).astype(dtype))
+    quotients = np.exp2(rng.uniform(-2, limits.nmant + 3, part)).astype(dtype)
+    sizes = rng.uniform(limits.minexp - limits.nmant, limits.maxexp, (2, part))
+    sizes[1] = sizes[0] + np.minimum(rng.uniform(-2, limits.nmant + 3, part), limits.maxexp - 0.01 - sizes[0])
+    everywhere = np.exp2(sizes).astype(dtype)
+    tiny = np.exp2(rng.uniform(limits.minexp - limits.nmant, limits.minexp + 1, (2, part))).astype(dtype)
+    first = np.concatenate([quotients * near[:part], beside, everywhere[1], tiny[1]])
+    second = np.concatenate([near, everywhere[0], tiny[0]])
+    return first * rng.choice([-1, 1], len(first)).astype(dtype), second * rng.choice([-1, 1], len(second)).astype(
+        dtype
+    )
+
+
 def ulp_error(result: np.ndarray, exact_high: np.ndarray, exact_low: np.ndarray) -> np.ndarray:
     """Error in units in the last place of the rounded exact result; infinite where only one of the two is finite."""
     dtype = result.dtype
@@ -210,11 +234,13 @@ def exact_values(op: str, dtype: str) -> tuple[tuple[np.ndarray, ...], np.ndarra
     arguments: tuple[np.ndarray, ...] = (sample(op, dtype, POINTS[dtype]),)
     if op == "pow":
         arguments = power_arguments(dtype, POINTS[dtype])
+    elif op == "fmod":
+        arguments = fmod_arguments(dtype, POINTS[dtype])
     elif op in BINARY:
         rng = np.random.default_rng(3)
         first = np.exp2(rng.uniform(-6, 6, POINTS[dtype])).astype(dtype)
         arguments = first, rng.uniform(-20, 20, POINTS[dtype]).astype(dtype)
-    if dtype == "float32":
+    if dtype == "float32" or op == "fmod":  # exact in float64
         with np.errstate(over="ignore", under="ignore"):
             high = float64_oracle(op)(*(one.astype("float64") for one in arguments))
         return arguments, high, np.zeros_like(high)
