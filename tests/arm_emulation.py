@@ -30,7 +30,7 @@ _GOT_PAGE, _GOT_LOW = 311, 312
 _SCALED_LOW = {278: 0, 284: 1, 285: 2, 286: 3, 299: 4}
 """R_AARCH64_LDST{8,16,32,64,128}_ABS_LO12_NC: by how many bits the offset in the instruction is scaled."""
 
-_MATH = {"atan2": 2, "cos": 1, "erfc": 1, "fmod": 2, "sin": 1, "tan": 1}
+_MATH = {"cos": 1, "erfc": 1, "fmod": 2, "sin": 1, "tan": 1}
 """What generated code takes from the C library's mathematics, of how many numbers; in float32 with an f behind it."""
 
 _MOVES = ("memcpy", "memmove", "memset")

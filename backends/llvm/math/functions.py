@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from graphc.backends.llvm.math import (
+    angle,
     division,
     error_function,
     exponential,
@@ -27,6 +28,7 @@ VECTOR_FUNCTIONS: dict[str, VectorFunction] = {
     "asin": inverse_trigonometric.asin,
     "asinh": hyperbolic.asinh,
     "atan": inverse_trigonometric.atan,
+    "atan2": angle.atan2,
     "atanh": hyperbolic.atanh,
     "cosh": hyperbolic.cosh,
     "erf": error_function.erf,
@@ -50,7 +52,7 @@ LIMITED_FUNCTIONS: dict[str, tuple[VectorFunction, VectorFunction]] = {
     "tan": (trigonometric.tan, trigonometric.beyond_reduction),
 }
 # The C library for every argument.
-LIBRARY_FUNCTIONS = ("atan2", "erfc")
+LIBRARY_FUNCTIONS = ("erfc",)
 # How many arguments, where not one.
 ARITIES = {"atan2": 2, "fmod": 2, "pow": 2}
 

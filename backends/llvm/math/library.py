@@ -1,4 +1,4 @@
-"""Functions left to the C library, lane by lane: seldom hot, or with many special cases (atan2)."""
+"""Functions left to the C library, lane by lane: seldom hot, or only for arguments that are seldom met."""
 
 from graphc.backends.llvm.math.emitter import FunctionEmitter, Value
 

@@ -27,6 +27,7 @@ BARRIER_CYCLES = 1000.0
 _FUNCTIONS = {
     **dict.fromkeys((*VECTOR_FUNCTIONS, *LIMITED_FUNCTIONS), 20.0),
     **dict.fromkeys(LIBRARY_FUNCTIONS, 600.0),
+    "atan2": 60.0,
     "pow": 80.0,
 }
 """Instructions a vector of an elementary function."""
