@@ -182,7 +182,7 @@ place, 1.92 and 1.92 (a rounding's error beside the unit depends on the mantissa
 """
 
 _POWERS_ROUNDED_ONCE = frozenset((1, 2, -1))
-"""The powers that stay for 16-bit floats, which round after each op: in ``pow`` they round once."""
+"""What powers of 16-bit floats become too: one op, rounded once, as ``pow`` is; of two each would round to 16 bits."""
 
 
 def _negative(_b: Builder, _node: Node, inputs: Sequence[Node]) -> Node | None:
