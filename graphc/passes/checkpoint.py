@@ -11,7 +11,7 @@ backward loop reads, stay plain loops.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from graphc.ir.builder import Builder
@@ -55,39 +55,59 @@ class Checkpoint(Pass):
 
 
 class _Split:
-    """Builds the pieces of a plan's two loops."""
+    """Builds the pieces of a plan's two loops.
+
+    Attributes:
+        before, behind: values of the forward body (as :class:`Read` numbers them) → what they were in the steps before
+            the segments, with the ``lag`` first ones of those, and in the steps behind.
+        checkpoints: the carries that enter each segment.
+        reached: the carries behind the last segment.
+    """
 
     def __init__(self, plan: SegmentPlan) -> None:
         self.plan = plan
         self.forward = Pieces(LoopParts.of(plan.forward))
         self.backward = Pieces(LoopParts.of(plan.backward))
-        outputs = self.forward.loop.body.output_nodes
-        self.stacks = range(self.forward.carries, len(outputs))
+        body = self.forward.loop.body
+        self.stacks = range(self.forward.carries, len(body.output_nodes))
         self.kept = [k for k in self.stacks if k not in plan.again]
+        self.wanted = sorted({read.value for read in plan.reads.values()})
+        self.values = {~number: body.inputs[1 + number] for number in range(self.forward.carries)}
+        self.values.update(enumerate(body.output_nodes))
         self.before: dict[int, Node] = {}
         self.behind: dict[int, Node] = {}
-        self.chunks: list[Chunks] = []
         self.checkpoints: list[Node] = []
         self.reached: list[Node] = []
+
+    @property
+    def tail(self) -> int:
+        """Trips of the backward loop behind its segments."""
+        return trips_of(self.backward.loop) - self.plan.head - self.plan.count * self.plan.segment
 
     def run_forward(self, b: Builder, operands: Sequence[Node]) -> list[Node | None]:
         """The results of the forward loop; None for the stacks that are computed again."""
         plan, pieces = self.plan, self.forward
         pieces.loop = pieces.loop.with_operands(operands)
-        outputs = pieces.loop.body.output_nodes
-        n, everything = pieces.carries, [outputs[k] for k in self.stacks]
+        n = pieces.carries
+        everything = sorted({*self.stacks, *self.wanted})
         carries = list(pieces.loop.carries)
-        if plan.first:
-            made = pieces.plain(b, 0, plan.first, carries, everything)
-            carries, self.before = made[:n], dict(zip(self.stacks, made[n:], strict=True))
+        if plan.low:
+            carries, self.before = self._plain(b, 0, plan.low, carries, everything)
+        if plan.lag and self.tail:
+            _, more = self._plain(b, plan.low, plan.lag, carries, self.wanted)
+            first = [(value, self.before.get(value), rows) for value, rows in more.items()]
+            more = {
+                value: rows if known is None else b.op("concat", known, rows, axis=0) for value, known, rows in first
+            }
+        else:
+            more = {}
         segmented = self._segments_forward(b, carries)
         carries = self.reached = segmented[:n]
         self.checkpoints = segmented[n : 2 * n]
         middle = dict(zip(self.kept, segmented[2 * n :], strict=True))
         behind = trips_of(pieces.loop) - plan.end
         if behind:
-            made = pieces.plain(b, plan.end, behind, carries, everything)
-            carries, self.behind = made[:n], dict(zip(self.stacks, made[n:], strict=True))
+            carries, self.behind = self._plain(b, plan.end, behind, carries, everything)
         results: list[Node | None] = [*carries]
         for k in self.stacks:
             if k in plan.again:
@@ -95,34 +115,50 @@ class _Split:
                 continue
             joined = [part for part in (self.before.get(k), flat(b, middle[k]), self.behind.get(k)) if part is not None]
             results.append(b.op("concat", *joined, axis=0) if len(joined) > 1 else joined[0])
+        self.before |= more
         return results
+
+    def _plain(
+        self, b: Builder, first: int, trips: int, carries: Sequence[Node], values: Sequence[int]
+    ) -> tuple[list[Node], dict[int, Node]]:
+        """The carries after some steps of the forward loop, and values of those steps."""
+        made = self.forward.plain(b, first, trips, carries, [self.values[value] for value in values])
+        n = self.forward.carries
+        return made[:n], dict(zip(values, made[n:], strict=True))
+
+    def _chunks(self, b: Builder, first: int) -> list[Chunks]:
+        """What the segments read of the forward loop's sequences, the first of them from step ``first`` on."""
+        loop, plan = self.forward.loop, self.plan
+        return [
+            chunked(b, sequence, place, first, plan.count, plan.segment)
+            for sequence, place in zip(loop.sequences, loop.slices, strict=True)
+        ]
 
     def _segments_forward(self, b: Builder, carries: Sequence[Node]) -> list[Node]:
         """Final carries, the carries that enter each segment, the stacks that are kept."""
         plan, pieces = self.plan, self.forward
         loop, n = pieces.loop, pieces.carries
-        for sequence, place in zip(loop.sequences, loop.slices, strict=True):
-            self.chunks.append(chunked(b, sequence, place, plan.first, plan.count, plan.segment))
-        outer = OuterBody([*carries], loop.invariants, [chunks.whole for chunks in self.chunks])
+        chunks = self._chunks(b, plan.low)
+        sequences = [one.whole for one in chunks]
+        outer = OuterBody([*carries], loop.invariants, sequences)
         inner = pieces.run(
             outer.b,
             plan.segment,
-            outer.step(plan.segment, plan.first),
+            outer.step(plan.segment, plan.low),
             outer.carries,
             outer.invariants,
             outer.sequences,
-            [chunks.inner(plan.segment) for chunks in self.chunks],
+            [one.inner(plan.segment) for one in chunks],
             [loop.body.output_nodes[k] for k in self.kept],
         )
         body = outer.close([*inner[:n], *outer.carries, *inner[n:]])
-        slices = [chunks.outer(plan.count) for chunks in self.chunks]
-        sequences = [chunks.whole for chunks in self.chunks]
+        slices = [one.outer(plan.count) for one in chunks]
         return make_loop(b, plan.count, body, carries, loop.invariants, sequences, slices)
 
     def element(self, b: Builder, output: int, step: int) -> Node:
         """What the forward loop had in a stack that is not kept, at a step outside the segments."""
         plan = self.plan
-        if step < plan.first:
+        if step < plan.low:
             return b.op("index", self.before[output], axis=0, index=step)
         if step >= plan.end:
             return b.op("index", self.behind[output], axis=0, index=step - plan.end)
@@ -132,28 +168,45 @@ class _Split:
 
     def run_backward(self, b: Builder, operands: Sequence[Node | None]) -> list[Node]:
         """The results of the backward loop."""
-        plan, pieces = self.plan, self.backward
-        n = pieces.carries
-        # What is computed again has no node any more; for the steps before the segments it stands in stacks.
-        rest = [
-            self.before.get(read.attrs["index"]) if operand in plan.reads else node
-            for operand, (read, node) in enumerate(zip(plan.backward.inputs, operands, strict=True))
-        ]
-        values = self._segments_backward(b, operands)
-        outputs = pieces.loop.body.output_nodes
-        stacks = [flat(b, stack) for stack in values[n:]]
-        carries = values[:n]
-        done = plan.count * plan.segment
-        trips = trips_of(pieces.loop) - done
-        if trips:
-            assert all(node is not None for node in rest)
-            pieces.loop = pieces.loop.with_operands(rest)  # type: ignore[arg-type]
-            made = pieces.plain(b, done, trips, carries, outputs[n:])
-            carries = made[:n]
-            stacks = [b.op("concat", *pair, axis=0) for pair in zip(stacks, made[n:], strict=True)]
+        plan, n = self.plan, self.backward.carries
+        done = plan.head + plan.count * plan.segment
+        carries, parts = [x for x in operands[:n] if x is not None], []
+        if plan.head:
+            carries, rows = self._edge(b, operands, 0, plan.head, carries, self.behind, plan.end)
+            parts.append(rows)
+        segmented = self._segments_backward(b, operands, carries)
+        carries = segmented[:n]
+        parts.append([flat(b, stack) for stack in segmented[n:]])
+        if self.tail:
+            carries, rows = self._edge(b, operands, done, self.tail, carries, self.before, 0)
+            parts.append(rows)
+        stacks = [b.op("concat", *rows, axis=0) if len(rows) > 1 else rows[0] for rows in zip(*parts, strict=True)]
         return [*carries, *stacks]
 
-    def _segments_backward(self, b: Builder, operands: Sequence[Node | None]) -> list[Node]:
+    def _edge(
+        self,
+        b: Builder,
+        operands: Sequence[Node | None],
+        first: int,
+        trips: int,
+        carries: Sequence[Node],
+        known: Mapping[int, Node],
+        begin: int,
+    ) -> tuple[list[Node], list[Node]]:
+        """Trips outside of the segments, where what they read of the forward loop is ``known`` from step ``begin`` on:
+        the carries after them, and their stacks.
+        """
+        plan, loop = self.plan, self.backward.loop
+        before = len(loop.carries) + len(loop.invariants)
+        given, slices = list(operands), list(loop.slices)
+        for operand, read in plan.reads.items():
+            given[operand] = known[read.value]
+            slices[operand - before] = (0, plan.last - read.lag - begin, -1)
+        parts = replace(loop.with_operands([x for x in given if x is not None]), slices=tuple(slices))
+        made = Pieces(parts).plain(b, first, trips, carries, loop.body.output_nodes[len(carries) :])
+        return made[: len(carries)], made[len(carries) :]
+
+    def _segments_backward(self, b: Builder, operands: Sequence[Node | None], carries: Sequence[Node]) -> list[Node]:
         """Final carries and stacks [segment][step] of the segments, the last one first."""
         plan, pieces, again = self.plan, self.backward, self.forward
         loop, n = pieces.loop, pieces.carries
@@ -163,39 +216,43 @@ class _Split:
             node = operands[before + position]
             if before + position not in plan.reads:
                 assert node is not None
-                own[before + position] = chunked(b, node, place, 0, plan.count, plan.segment)
-        carries = [x for x in operands[:n] if x is not None]
-        sequences = [chunks.whole for chunks in (*own.values(), *self.chunks)]
+                own[before + position] = chunked(b, node, place, plan.head, plan.count, plan.segment)
+        # A window is the first steps of a segment and then a segment that begins so many steps later.
+        later = self._chunks(b, plan.low + plan.lag)
+        early = self._chunks(b, plan.low) if plan.lag else []
+        sequences = [chunks.whole for chunks in (*own.values(), *later, *early)]
         outer = OuterBody(carries, [*fixed, *again.loop.invariants], [*sequences, *self.checkpoints])
-        mine, theirs = outer.sequences[: len(own)], outer.sequences[len(own) : len(sequences)]
-        values = {~number: again.loop.body.inputs[1 + number] for number in range(again.carries)}
-        values.update(enumerate(again.loop.body.output_nodes))
-        wanted = sorted(set(plan.reads.values()))
+        given = iter(outer.sequences)
+        segments = {operand: next(given) for operand in own}
+        windows = [next(given) for _ in later]
+        if plan.lag:
+            windows = [
+                chunks.led(outer.b, next(given), rows, plan.lag) for chunks, rows in zip(early, windows, strict=True)
+            ]
         made = again.run(
             outer.b,
-            plan.segment,
+            plan.window,
             outer.step(-plan.segment, plan.end - plan.segment),
-            outer.sequences[len(sequences) :],
+            list(given),
             outer.invariants[len(fixed) :],
-            theirs,
-            [chunks.inner(plan.segment) for chunks in self.chunks],
-            [values[value] for value in wanted],
+            windows,
+            [chunks.inner(plan.window) for chunks in later],
+            [self.values[value] for value in self.wanted],
         )
-        stacks = dict(zip(wanted, made[again.carries :], strict=True))
+        stacks = dict(zip(self.wanted, made[again.carries :], strict=True))
         read: list[Node] = []
         slices: list[Slice] = []
-        segments = dict(zip(own, mine, strict=True))
         for operand in range(before, before + len(loop.slices)):
             if operand in plan.reads:
-                read.append(stacks[plan.reads[operand]])
-                slices.append((0, plan.segment - 1, -1))
+                read.append(stacks[plan.reads[operand].value])
+                slices.append((0, plan.window - 1 - plan.reads[operand].lag, -1))
             else:
                 read.append(segments[operand])
                 slices.append(own[operand].inner(plan.segment))
         inner = pieces.run(
             outer.b,
             plan.segment,
-            outer.step(plan.segment, 0),
+            outer.step(plan.segment, plan.head),
             outer.carries,
             outer.invariants[: len(fixed)],
             read,
@@ -204,7 +261,7 @@ class _Split:
         )
         body = outer.close(inner)
         places = [chunks.outer(plan.count) for chunks in own.values()]
-        places += [chunks.outer(plan.count, reverse=True) for chunks in self.chunks]
+        places += [chunks.outer(plan.count, reverse=True) for chunks in (*later, *early)]
         places += [(0, plan.count - 1, -1)] * len(self.checkpoints)
         invariants = [*fixed, *again.loop.invariants]
         return make_loop(b, plan.count, body, carries, invariants, [*sequences, *self.checkpoints], places)

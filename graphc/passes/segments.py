@@ -85,6 +85,19 @@ class Chunks:
         """How the loop over a segment's steps reads."""
         return (0, segment - 1, -1) if self.descending else (0, 0, 1)
 
+    def led(self, b: Builder, early: Node, rows: Node, steps: int) -> Node:
+        """A segment's ``rows`` behind the first ``steps`` of another one."""
+        segment, *rest = early.shape
+        low = segment - steps if self.descending else 0
+        taken = b.op(
+            "slice",
+            early,
+            starts=(low, *(0,) * len(rest)),
+            stops=(low + steps, *rest),
+            steps=(1,) * (1 + len(rest)),
+        )
+        return b.op("concat", *((rows, taken) if self.descending else (taken, rows)), axis=0)
+
 
 def chunked(b: Builder, sequence: Node, place: Slice, first: int, count: int, segment: int) -> Chunks:
     """The elements of ``count`` segments from trip ``first`` on."""
