@@ -72,9 +72,18 @@ def fit(module: Module, entry: str, budget: int, run: Run) -> Graph:
 
 def _segments(graph: Graph) -> Iterator[int]:
     """Lengths of segments worth a try: about the root of the longest loop's steps first, where memory is least."""
-    trips = [node.attrs["trips"] for node in graph.nodes if node.op.name == "loop" and "size" not in node.attrs]
-    longest = max((steps for steps in trips if isinstance(steps, int)), default=0)
+    longest = _steps(graph)
     root = math.isqrt(longest)
     yield from (
         length for length in dict.fromkeys((root, root // 2, 2 * root, root // 4)) if 2 <= length <= longest // 2
     )
+
+
+def _steps(graph: Graph) -> int:
+    """Steps of the longest loop; those of a loop over blocks are all that its blocks have."""
+    longest = 0
+    for node in graph.nodes:
+        if node.op.name == "loop" and "size" not in node.attrs and isinstance(node.attrs["trips"], int):
+            # (Loops nest as deep as a user's Python does, and once more for blocks.)
+            longest = max(longest, node.attrs["trips"] * max(1, _steps(node.attrs["body"])))
+    return longest
