@@ -21,6 +21,7 @@ from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import users
 from graphc.ops.loop_parts import LoopParts, Slice, make_loop
 from graphc.passes.base import Pass
+from graphc.passes.checkpoint_jam import jammed
 from graphc.passes.checkpoint_plan import SegmentPlan, carry_of, plan_segments, trips_of
 from graphc.passes.segments import Chunks, OuterBody, Pieces, chunked, flat
 
@@ -40,15 +41,37 @@ class Checkpoint(Pass):
         """The graph with loops of loops."""
         if self.segment < 2:
             return graph
+        # One loop for several layers helps where their gradients become one loop, too.
+        choices = [(one, self._plans(one)) for one in dict.fromkeys((graph, jammed(graph, 2 * self.segment)))]
+        graph, plans = min(choices, key=lambda choice: _stacked_bytes(*choice))
+        return _rebuild(graph, plans) if plans else graph
+
+    def _plans(self, graph: Graph) -> dict[Node, SegmentPlan]:
+        """How loops can be cut: each of two loops → the plan for both."""
         readers = users(graph.nodes)
+        roots = {*graph.output_nodes, *(value for _, value in graph.updates)}
         plans: dict[Node, SegmentPlan] = {}
         for node in graph.nodes:
             # (Loops whose trips each call says cannot be cut into a known number of segments.)
             if node.op.name == "loop" and node not in plans and "size" not in node.attrs:
-                plan = plan_segments(node, readers, graph.output_nodes, self.segment)
+                plan = plan_segments(node, readers, roots, self.segment)
                 if plan is not None and plan.backward not in plans:
                     plans[node] = plans[plan.backward] = plan
-        return _rebuild(graph, plans) if plans else graph
+        return plans
+
+
+def _stacked_bytes(graph: Graph, plans: Mapping[Node, SegmentPlan]) -> int:
+    """What loops leave in memory of all their steps."""
+    total = 0
+    for node in graph.nodes:
+        if node.op.name != "result" or not node.tensor.is_static:
+            continue
+        loop, output = node.inputs[0], node.attrs["index"]
+        plan = plans.get(loop)
+        gone = plan is not None and output in (plan.again if loop is plan.forward else plan.brief)
+        if output >= loop.attrs["carries"] and not gone:
+            total += node.tensor.nbytes
+    return total
 
 
 # -- the new loops -----------------------------------------------------------------------------------------------------
@@ -60,6 +83,7 @@ class _Split:
     Attributes:
         before, behind: values of the forward body (as :class:`Read` numbers them) → what they were in the steps before
             the segments, with the ``lag`` first ones of those, and in the steps behind.
+        early, late: what the backward loop stacks before its segments, and after them.
         checkpoints: the carries that enter each segment.
         reached: the carries behind the last segment.
     """
@@ -76,6 +100,11 @@ class _Split:
         self.values.update(enumerate(body.output_nodes))
         self.before: dict[int, Node] = {}
         self.behind: dict[int, Node] = {}
+        self.whole = [
+            k for k in range(self.backward.carries, len(self.backward.loop.body.outputs)) if k not in plan.brief
+        ]
+        self.early: dict[int, Node] = {}
+        self.late: dict[int, Node] = {}
         self.checkpoints: list[Node] = []
         self.reached: list[Node] = []
 
@@ -155,9 +184,13 @@ class _Split:
         slices = [one.outer(plan.count) for one in chunks]
         return make_loop(b, plan.count, body, carries, loop.invariants, sequences, slices)
 
-    def element(self, b: Builder, output: int, step: int) -> Node:
-        """What the forward loop had in a stack that is not kept, at a step outside the segments."""
-        plan = self.plan
+    def element(self, b: Builder, stack: Node, step: int) -> Node:
+        """What one of the loops had in a stack that is not kept, at a step outside the segments."""
+        plan, output = self.plan, stack.attrs["index"]
+        if stack.inputs[0] is plan.backward:
+            done = trips_of(self.backward.loop) - self.tail
+            rows, first = (self.late, done) if step >= done else (self.early, 0)
+            return b.op("index", rows[output], axis=0, index=step - first)
         if step < plan.low:
             return b.op("index", self.before[output], axis=0, index=step)
         if step >= plan.end:
@@ -166,22 +199,26 @@ class _Split:
         assert carry is not None and step == plan.end - 1
         return self.reached[carry]
 
-    def run_backward(self, b: Builder, operands: Sequence[Node | None]) -> list[Node]:
-        """The results of the backward loop."""
+    def run_backward(self, b: Builder, operands: Sequence[Node | None]) -> list[Node | None]:
+        """The results of the backward loop; None for the stacks of which it makes some steps alone."""
         plan, n = self.plan, self.backward.carries
-        done = plan.head + plan.count * plan.segment
-        carries, parts = [x for x in operands[:n] if x is not None], []
+        carries = [x for x in operands[:n] if x is not None]
         if plan.head:
-            carries, rows = self._edge(b, operands, 0, plan.head, carries, self.behind, plan.end)
-            parts.append(rows)
+            carries, self.early = self._edge(b, operands, 0, plan.head, carries, self.behind, plan.end)
         segmented = self._segments_backward(b, operands, carries)
         carries = segmented[:n]
-        parts.append([flat(b, stack) for stack in segmented[n:]])
+        middle = dict(zip(self.whole, (flat(b, stack) for stack in segmented[n:]), strict=True))
         if self.tail:
-            carries, rows = self._edge(b, operands, done, self.tail, carries, self.before, 0)
-            parts.append(rows)
-        stacks = [b.op("concat", *rows, axis=0) if len(rows) > 1 else rows[0] for rows in zip(*parts, strict=True)]
-        return [*carries, *stacks]
+            done = trips_of(self.backward.loop) - self.tail
+            carries, self.late = self._edge(b, operands, done, self.tail, carries, self.before, 0)
+        results: list[Node | None] = [*carries]
+        for k in range(n, len(self.backward.loop.body.outputs)):
+            if k in plan.brief:
+                results.append(None)
+                continue
+            parts = [rows[k] for rows in (self.early, middle, self.late) if k in rows]
+            results.append(b.op("concat", *parts, axis=0) if len(parts) > 1 else parts[0])
+        return results
 
     def _edge(
         self,
@@ -192,9 +229,9 @@ class _Split:
         carries: Sequence[Node],
         known: Mapping[int, Node],
         begin: int,
-    ) -> tuple[list[Node], list[Node]]:
+    ) -> tuple[list[Node], dict[int, Node]]:
         """Trips outside of the segments, where what they read of the forward loop is ``known`` from step ``begin`` on:
-        the carries after them, and their stacks.
+        the carries after them, and what they stack.
         """
         plan, loop = self.plan, self.backward.loop
         before = len(loop.carries) + len(loop.invariants)
@@ -203,8 +240,9 @@ class _Split:
             given[operand] = known[read.value]
             slices[operand - before] = (0, plan.last - read.lag - begin, -1)
         parts = replace(loop.with_operands([x for x in given if x is not None]), slices=tuple(slices))
-        made = Pieces(parts).plain(b, first, trips, carries, loop.body.output_nodes[len(carries) :])
-        return made[: len(carries)], made[len(carries) :]
+        n = len(carries)
+        made = Pieces(parts).plain(b, first, trips, carries, loop.body.output_nodes[n:])
+        return made[:n], dict(enumerate(made[n:], n))
 
     def _segments_backward(self, b: Builder, operands: Sequence[Node | None], carries: Sequence[Node]) -> list[Node]:
         """Final carries and stacks [segment][step] of the segments, the last one first."""
@@ -257,7 +295,7 @@ class _Split:
             outer.invariants[: len(fixed)],
             read,
             slices,
-            loop.body.output_nodes[n:],
+            [loop.body.output_nodes[k] for k in self.whole],
         )
         body = outer.close(inner)
         places = [chunks.outer(plan.count) for chunks in own.values()]
@@ -288,7 +326,7 @@ def _rebuild(graph: Graph, plans: Mapping[Node, SegmentPlan]) -> Graph:
             continue
         if node.op.name == "index" and operands[0] is None:
             (stack,) = node.inputs
-            table[node] = splits[plans[stack.inputs[0]]].element(b, stack.attrs["index"], node.attrs["index"])
+            table[node] = splits[plans[stack.inputs[0]]].element(b, stack, node.attrs["index"])
             continue
         known = tuple(x for x in operands if x is not None)
         made = node if known == node.inputs else b.make(node.op, known, node.attrs)

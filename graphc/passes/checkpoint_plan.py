@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.ir.node import Node
@@ -39,6 +39,7 @@ class SegmentPlan:
         lag: the largest among ``reads``.
         again: body outputs of ``forward`` that are computed again instead of kept.
         reads: operand of ``backward`` → what it reads of those.
+        brief: body outputs of ``backward`` of which single steps outside of its segments are wanted.
     """
 
     forward: Node
@@ -50,6 +51,7 @@ class SegmentPlan:
     lag: int
     again: frozenset[int]
     reads: Mapping[int, Read]
+    brief: frozenset[int]
 
     @property
     def end(self) -> int:
@@ -68,44 +70,38 @@ class SegmentPlan:
 
 
 def plan_segments(
-    forward: Node, readers: Mapping[Node, Sequence[Node]], outputs: Sequence[Node], segment: int
+    forward: Node, readers: Mapping[Node, Sequence[Node]], roots: Container[Node], segment: int
 ) -> SegmentPlan | None:
     """How to cut ``forward`` and the loop that reads it backwards into segments of ``segment`` steps; None if at all.
 
     Args:
         forward: a loop.
         readers: who reads each node of the graph.
-        outputs: of the graph.
+        roots: outputs of the graph and new values of its state.
         segment: steps a segment, 2 at least.
     """
     loop = LoopParts.of(forward)
-    if not _divisible(loop):
+    if not is_divisible(loop):
         return None
-    stacks = {
-        result.attrs["index"]: result
-        for result in readers[forward]
-        if result.op.name == "result" and result.attrs["index"] >= len(loop.carries) and result not in outputs
-    }
-    backward = _walks_back(forward, [reader for stack in stacks.values() for reader in readers[stack]])
+    stacks = _stacks(forward, readers, roots)
+    backward = _walks_back(forward, [reader for stack in stacks.values() for reader in readers[stack]], stacks.values())
     if backward is None:
         return None
     starts: dict[int, dict[int, int]] = {}
     for output, stack in stacks.items():
         read = _reversed_reads(backward, stack)
-        others = [reader for reader in readers[stack] if reader is not backward]
-        if read is not None and all(_takes_element(reader) for reader in others):
-            starts[output] = read
+        if all(_takes_element(reader) for reader in readers[stack] if read is None or reader is not backward):
+            starts[output] = read or {}
     last = max((start for read in starts.values() for start in read.values()), default=0)
     reads = {
         output: {operand: _read(loop, output, last - start) for operand, start in read.items()}
         for output, read in starts.items()
     }
     again = {output for output, read in reads.items() if all(one.lag <= segment for one in read.values())}
-    if not again:
-        return None
-    lag = max(one.lag for output in again for one in reads[output].values())
+    lag = max((one.lag for output in again for one in reads[output].values()), default=0)
+    trips = trips_of(LoopParts.of(backward))
     # What is wanted of a single step is had outside of the segments: they keep away from such steps.
-    low, end = max(0, last + 1 - lag - trips_of(LoopParts.of(backward))), last + 1 - lag
+    low, end = max(0, last + 1 - lag - trips), last + 1 - lag
     for output in sorted(again):
         for reader in readers[stacks[output]]:
             if reader is backward:
@@ -117,11 +113,41 @@ def plan_segments(
                 low = max(low, step + 1)
             else:
                 again.discard(output)
+    brief, edge = set(), min(segment, _EDGE)
+    for output, stack in _stacks(backward, readers, roots).items():
+        if not all(_takes_element(reader) for reader in readers[stack]):
+            continue
+        steps = [reader.attrs["index"] for reader in readers[stack]]
+        if all(step < edge or step >= trips - edge for step in steps):
+            brief.add(output)
+            end = min([end, *(last - lag - step for step in steps if step < edge)])
+            low = max([low, *(last + 1 - lag - step for step in steps if step >= edge)])
     count = (end - low) // segment
-    if count < 2 or not again:
-        return None
     wanted = {operand: one for output in sorted(again) for operand, one in reads[output].items()}
-    return SegmentPlan(forward, backward, segment, count, end - count * segment, last, lag, frozenset(again), wanted)
+    if count < 2 or not wanted:
+        return None
+    return SegmentPlan(
+        forward,
+        backward,
+        segment,
+        count,
+        end - count * segment,
+        last,
+        lag,
+        frozenset(again),
+        wanted,
+        frozenset(brief),
+    )
+
+
+_EDGE = 8
+"""Trips at the ends of a backward loop that may stand outside of its segments, for single steps that are wanted."""
+
+
+def _stacks(loop: Node, readers: Mapping[Node, Sequence[Node]], roots: Container[Node]) -> dict[int, Node]:
+    """Number of a result → the result, for what a loop stacks and only other nodes read."""
+    results = [node for node in readers[loop] if node.op.name == "result" and node not in roots]
+    return {node.attrs["index"]: node for node in results if node.attrs["index"] >= loop.attrs["carries"]}
 
 
 def trips_of(loop: LoopParts) -> int:
@@ -130,18 +156,19 @@ def trips_of(loop: LoopParts) -> int:
     return loop.trips
 
 
-def _divisible(loop: LoopParts) -> bool:
+def is_divisible(loop: LoopParts) -> bool:
     """Can the loop be cut into pieces?  Its trips are known, its sequences move, and it is not cut already."""
     if not isinstance(loop.trips, int) or any(not isinstance(start, int) or not step for _, start, step in loop.slices):
         return False
     return not any(node.op.name == "loop" for node in loop.body.nodes)
 
 
-def _walks_back(forward: Node, readers: Iterable[Node]) -> Node | None:
-    """The loop that reads most of the values that a loop has stacked, where that can be cut."""
-    loops = [reader for reader in readers if reader.op.name == "loop" and reader is not forward]
-    backward = max(dict.fromkeys(loops), key=loops.count, default=None)
-    return backward if backward is not None and _divisible(LoopParts.of(backward)) else None
+def _walks_back(forward: Node, readers: Sequence[Node], stacks: Collection[Node]) -> Node | None:
+    """The loop that walks back through most of the values that a loop has stacked, where it can be cut."""
+    loops = [node for node in dict.fromkeys(readers) if node.op.name == "loop" and node is not forward]
+    counts = {node: sum(_reversed_reads(node, stack) is not None for stack in stacks) for node in loops}
+    backward = max(loops, key=counts.__getitem__, default=None)
+    return backward if backward is not None and is_divisible(LoopParts.of(backward)) else None
 
 
 def _reversed_reads(backward: Node, stack: Node) -> dict[int, int] | None:
