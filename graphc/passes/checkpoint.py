@@ -23,7 +23,7 @@ from graphc.ops.loop_parts import LoopParts, Slice, make_loop
 from graphc.passes.base import Pass
 from graphc.passes.checkpoint_jam import jammed
 from graphc.passes.checkpoint_plan import SegmentPlan, carry_of, plan_segments, trips_of
-from graphc.passes.segments import Chunks, OuterBody, Pieces, chunked, flat
+from graphc.passes.segments import Chunks, OuterBody, Pieces, chunked, flat, needed_carries, with_carries
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ class _Split:
         before, behind: values of the forward body (as :class:`Read` numbers them) → what they were in the steps before
             the segments, with the ``lag`` first ones of those, and in the steps behind.
         early, late: what the backward loop stacks before its segments, and after them.
-        checkpoints: the carries that enter each segment.
+        needed: numbers of the carries without which the forward loop's values cannot be computed again.
+        checkpoints: those carries as they enter each segment.
         reached: the carries behind the last segment.
     """
 
@@ -105,6 +106,7 @@ class _Split:
         ]
         self.early: dict[int, Node] = {}
         self.late: dict[int, Node] = {}
+        self.needed = needed_carries(self.forward.loop, [self.values[value] for value in self.wanted])
         self.checkpoints: list[Node] = []
         self.reached: list[Node] = []
 
@@ -132,11 +134,12 @@ class _Split:
             more = {}
         segmented = self._segments_forward(b, carries)
         carries = self.reached = segmented[:n]
-        self.checkpoints = segmented[n : 2 * n]
-        middle = dict(zip(self.kept, segmented[2 * n :], strict=True))
-        behind = trips_of(pieces.loop) - plan.end
-        if behind:
-            carries, self.behind = self._plain(b, plan.end, behind, carries, everything)
+        behind = n + len(self.needed)
+        self.checkpoints = segmented[n:behind]
+        middle = dict(zip(self.kept, segmented[behind:], strict=True))
+        rest = trips_of(pieces.loop) - plan.end
+        if rest:
+            carries, self.behind = self._plain(b, plan.end, rest, carries, everything)
         results: list[Node | None] = [*carries]
         for k in self.stacks:
             if k in plan.again:
@@ -164,7 +167,7 @@ class _Split:
         ]
 
     def _segments_forward(self, b: Builder, carries: Sequence[Node]) -> list[Node]:
-        """Final carries, the carries that enter each segment, the stacks that are kept."""
+        """Final carries, the needed ones as they enter each segment, the stacks that are kept."""
         plan, pieces = self.plan, self.forward
         loop, n = pieces.loop, pieces.carries
         chunks = self._chunks(b, plan.low)
@@ -180,7 +183,7 @@ class _Split:
             [one.inner(plan.segment) for one in chunks],
             [loop.body.output_nodes[k] for k in self.kept],
         )
-        body = outer.close([*inner[:n], *outer.carries, *inner[n:]])
+        body = outer.close([*inner[:n], *(outer.carries[k] for k in self.needed), *inner[n:]])
         slices = [one.outer(plan.count) for one in chunks]
         return make_loop(b, plan.count, body, carries, loop.invariants, sequences, slices)
 
@@ -246,7 +249,8 @@ class _Split:
 
     def _segments_backward(self, b: Builder, operands: Sequence[Node | None], carries: Sequence[Node]) -> list[Node]:
         """Final carries and stacks [segment][step] of the segments, the last one first."""
-        plan, pieces, again = self.plan, self.backward, self.forward
+        plan, pieces, values = self.plan, self.backward, [self.values[value] for value in self.wanted]
+        again = Pieces(with_carries(self.forward.loop, self.needed, values))
         loop, n = pieces.loop, pieces.carries
         fixed, before = [x for x in operands[n : n + len(loop.invariants)] if x is not None], n + len(loop.invariants)
         own: dict[int, Chunks] = {}
@@ -275,7 +279,7 @@ class _Split:
             outer.invariants[len(fixed) :],
             windows,
             [chunks.inner(plan.window) for chunks in later],
-            [self.values[value] for value in self.wanted],
+            values,
         )
         stacks = dict(zip(self.wanted, made[again.carries :], strict=True))
         read: list[Node] = []

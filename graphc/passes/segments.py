@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.rewrite import inline
+from graphc.ir.traverse import reachable
 from graphc.ir.types import int64
 from graphc.ops.loop_parts import LoopParts, Slice, make_loop
 
@@ -33,6 +34,28 @@ def _noted(body: Graph) -> Builder:
     for node in body.nodes:
         builder.set_note(node, body.note(node))
     return builder
+
+
+def needed_carries(loop: LoopParts, values: Sequence[Node]) -> list[int]:
+    """Numbers of the carries that must be known before a step so that ``values`` of its body can be computed."""
+    inner, outputs = loop.body.inputs[1 : 1 + len(loop.carries)], loop.body.output_nodes
+    needed: list[int] = []
+    while True:
+        live = reachable([*values, *(outputs[number] for number in needed)])
+        found = [number for number, node in enumerate(inner) if node in live]
+        if found == needed:
+            return needed
+        needed = found
+
+
+def with_carries(loop: LoopParts, numbers: Sequence[int], values: Sequence[Node]) -> LoopParts:
+    """The loop with these carries alone, and stacking ``values``, which need no others."""
+    count, body = len(loop.carries), loop.body
+    inputs = [body.inputs[0], *(body.inputs[1 + number] for number in numbers), *body.inputs[1 + count :]]
+    outputs = [(f"c{place}", body.output_nodes[number]) for place, number in enumerate(numbers)]
+    outputs += [(f"y{place}", value) for place, value in enumerate(values)]
+    reduced = Graph.make("body", inputs, outputs, builder=_noted(body))
+    return replace(loop, body=reduced, carries=tuple(loop.carries[number] for number in numbers))
 
 
 class Pieces:
