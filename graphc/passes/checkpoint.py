@@ -17,12 +17,15 @@ from typing import ClassVar
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
+from graphc.ir.op import OpKind
 from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import users
+from graphc.ir.types import TensorType
 from graphc.ops.loop_parts import LoopParts, Slice, make_loop
 from graphc.passes.base import Pass
 from graphc.passes.checkpoint_jam import jammed
 from graphc.passes.checkpoint_plan import SegmentPlan, carry_of, plan_segments, trips_of
+from graphc.passes.checkpoint_steps import stepped
 from graphc.passes.segments import Chunks, OuterBody, Pieces, chunked, flat, needed_carries, with_carries
 
 
@@ -41,9 +44,12 @@ class Checkpoint(Pass):
         """The graph with loops of loops."""
         if self.segment < 2:
             return graph
-        # One loop for several layers helps where their gradients become one loop, too.
-        choices = [(one, self._plans(one)) for one in dict.fromkeys((graph, jammed(graph, 2 * self.segment)))]
-        graph, plans = min(choices, key=lambda choice: _stacked_bytes(*choice))
+        # What lies between loops, and loops that feed one another, become parts of one loop.  That helps where their
+        # gradients become parts of one loop, too.
+        least = 2 * self.segment
+        forms = dict.fromkeys((graph, jammed(graph, least), jammed(stepped(graph, least), least)))
+        choices = [(form, self._plans(form)) for form in forms]
+        graph, plans = min(choices, key=lambda choice: _kept_bytes(*choice))
         return _rebuild(graph, plans) if plans else graph
 
     def _plans(self, graph: Graph) -> dict[Node, SegmentPlan]:
@@ -60,17 +66,20 @@ class Checkpoint(Pass):
         return plans
 
 
-def _stacked_bytes(graph: Graph, plans: Mapping[Node, SegmentPlan]) -> int:
-    """What loops leave in memory of all their steps."""
+def _kept_bytes(graph: Graph, plans: Mapping[Node, SegmentPlan]) -> int:
+    """What ops outside of loops leave in memory, and what loops stack and do not make again."""
     total = 0
     for node in graph.nodes:
-        if node.op.name != "result" or not node.tensor.is_static:
+        if not isinstance(node.type, TensorType) or not node.type.is_static:
             continue
-        loop, output = node.inputs[0], node.attrs["index"]
-        plan = plans.get(loop)
-        gone = plan is not None and output in (plan.again if loop is plan.forward else plan.brief)
-        if output >= loop.attrs["carries"] and not gone:
-            total += node.tensor.nbytes
+        if node.op.name == "result":
+            loop, output = node.inputs[0], node.attrs["index"]
+            plan = plans.get(loop)
+            if plan is not None and output in (plan.again if loop is plan.forward else plan.brief):
+                continue
+        elif node.op.kind in (OpKind.SOURCE, OpKind.MOVEMENT):
+            continue
+        total += node.tensor.nbytes
     return total
 
 

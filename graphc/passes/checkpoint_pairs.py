@@ -33,7 +33,7 @@ class Pair:
         return self.early, self.early + trips_of(LoopParts.of(self.second))
 
 
-_ALONE = 4
+ALONE = 4
 """Steps that the first loop may make alone: they are written out."""
 
 
@@ -44,7 +44,7 @@ def find_pair(graph: Graph, least: int) -> Pair | None:
             continue
         for first in dict.fromkeys(node.inputs[0] for node in second.inputs if node.op.name == "result"):
             pair = None if "size" in first.attrs else _pair(first, second)
-            if pair is not None and 0 <= _alone(pair) <= _ALONE and least <= trips_of(LoopParts.of(second)):
+            if pair is not None and 0 <= _alone(pair) <= ALONE and least <= trips_of(LoopParts.of(second)):
                 return pair
     return None
 
