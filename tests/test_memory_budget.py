@@ -88,6 +88,16 @@ def layers_one_after_another(x: G.Tensor, y: G.Tensor) -> G.Model:
     return trained(classified(x[-1], y[-1]))
 
 
+def loss_of_every_step(x: G.Tensor, y: G.Tensor) -> G.Model:
+    return trained(classified(nn.LSTM(HIDDEN, return_sequences=True, time_major=True)(x), y))
+
+
+def dropout_between_layers(x: G.Tensor, y: G.Tensor) -> G.Model:
+    for _ in range(2):
+        x = nn.Dropout(0.2)(nn.LSTM(HIDDEN, return_sequences=True, time_major=True)(x))
+    return trained(classified(x, y))
+
+
 def reads_three_steps_back(x: G.Tensor, y: G.Tensor) -> G.Model:
     w, u, v = weights("w", 8, HIDDEN), weights("u", HIDDEN, HIDDEN), weights("v", HIDDEN, HIDDEN)
     seen = [G.zeros((BATCH, HIDDEN))] * 3
@@ -122,6 +132,8 @@ def test_a_budget_is_kept_and_the_training_step_stays_the_same() -> None:
         (loss_in_the_loop, 0.2),
         (layers_in_one_loop, 0.25),
         (layers_one_after_another, 0.16),
+        (loss_of_every_step, 0.16),
+        (dropout_between_layers, 0.3),
         (reads_three_steps_back, 0.3),
     ],
 )

@@ -61,7 +61,8 @@ class _Steps:
         operands = tuple(self.table[operand] for operand in node.inputs if operand in self.table)
         if node.op.name == "result":
             made = self.results[node.inputs[0]][node.attrs["index"]]
-            if node.attrs["index"] >= node.inputs[0].attrs["carries"] and "size" not in node.inputs[0].attrs:
+            stacked = node.attrs["index"] >= node.inputs[0].attrs["carries"] and "size" not in node.inputs[0].attrs
+            if stacked and made.tensor.is_static and made.shape[0] >= self.least:
                 self.series.add(made)
             return made
         if node.op.name == "loop":
