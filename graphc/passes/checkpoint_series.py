@@ -37,9 +37,7 @@ def moving(node: Node) -> list[bool] | None:
         case "slice":
             whole = (attrs["starts"][0], attrs["stops"][0], attrs["steps"][0]) == (0, first.shape[0], 1)
             return [True] if whole else None
-    # (A mask of booleans is read from memory, not the four times larger numbers that it is made of.)
-    drawn = any(operand.op.kind is OpKind.RANDOM for operand in node.inputs)
-    return flags if node.op.kind is OpKind.POINTWISE and not drawn else None
+    return flags if node.op.kind is OpKind.POINTWISE else None
 
 
 def moved(place: Place, trips: int) -> Place | None:

@@ -25,6 +25,9 @@ from graphc.passes.checkpoint_series import Place, apply_step, moved, moving
 Leaf = Callable[[Place], Node]
 """The element of a value in memory, at a place."""
 
+Fixed = Callable[[Node], Node]
+"""A value that is the same at every step."""
+
 
 def stepped(graph: Graph, least: int) -> Graph:
     """The graph with ops over ``least`` steps or more inside of the loops that read them."""
@@ -116,9 +119,9 @@ class _Steps:
         return leaves
 
     def _element(
-        self, root: Place, trips: int, leaf: Leaf, b: Builder | None = None, fixed: Leaf | None = None
+        self, root: Place, trips: int, leaf: Leaf, b: Builder | None = None, fixed: Fixed | None = None
     ) -> Node:
-        """Build the element at a place in ``b``, where ``fixed`` gives values of no step (as places)."""
+        """Build the element at a place in ``b``, where ``fixed`` gives what is the same at every step."""
         builder, known = b or self.b, dict[Place, Node]()
         pending = [root]
         while pending:
@@ -144,10 +147,10 @@ class _Steps:
                 known[place] = apply_step(builder, place[0], given)
         return known[root]
 
-    def _fixed(self, reader: Node, node: Node, fixed: Leaf | None) -> Node:
+    def _fixed(self, reader: Node, node: Node, fixed: Fixed | None) -> Node:
         if node.rank == reader.rank and reader.op.name != "matmul":
             node = self.b.op("index", node, axis=0, index=0)
-        return node if fixed is None else fixed((node, 0, 0))
+        return node if fixed is None else fixed(node)
 
     # -- loops ---------------------------------------------------------------------------------------------------------
 
@@ -218,12 +221,11 @@ class _Steps:
         invariants: dict[Node, Node] = {}
         read: dict[tuple[Node, int, int, int], Node] = {}
 
-        def fixed(place: Place) -> Node:
-            node = place[0]
+        def fixed(node: Node) -> Node:
             if node.op.name == "constant" and not node.rank:
                 return inner.make(node.op, (), node.attrs)
             if node.op.name == "broadcast_to" and node.inputs[0].op.name == "constant" and not node.inputs[0].rank:
-                return inner.make(node.op, [fixed((node.inputs[0], 0, 0))], node.attrs)
+                return inner.make(node.op, [fixed(node.inputs[0])], node.attrs)
             if node not in invariants:
                 invariants[node] = inner.input(f"v{len(invariants)}", node.tensor)
             return invariants[node]
@@ -235,7 +237,7 @@ class _Steps:
                 read[key] = inner.input(f"s{len(read)}", node.tensor.with_shape(shape))
             return read[key]
 
-        given = [fixed((node, 0, 0)) for node in loop.invariants]
+        given = [fixed(node) for node in loop.invariants]
         elements = []
         for node, (axis, start, step) in zip(loop.sequences, loop.slices, strict=True):
             assert isinstance(start, int)
@@ -287,6 +289,8 @@ class _Steps:
         else:
             axes = tuple(axis - 1 for axis in node.attrs["axes"] if axis)
             added = b.op("sum", elements[0], axes=axes, keepdims=False) if axes else elements[0]
+        if added.type is not node.type:
+            return None
         body = Graph.make("sum", [t, before, *elements], [("c0", b.op("add", before, added))], builder=b)
         # Along with the loop that made what is summed, in the order in which that was made.
         leaves = [leaf for source in sources for leaf in self._leaves((source, 0, 1), trips)]
