@@ -6,8 +6,8 @@ one ``fused`` node whose body is one kernel.
 
 Groups must not depend on each other in a circle.  Every group has a level, one more than the highest level among the
 groups it reads when it is opened, and a node may join a group only if all it reads from outside has a lower level: then
-every edge between groups goes up.  In the end those that walk the same rows are joined, with all their reductions
-(:mod:`graphc.passes.fuse_rows`).
+every edge between groups goes up.  Groups of one level that read the same values are joined,
+and in the end those that walk the same rows, with all their reductions (:mod:`graphc.passes.fuse_rows`).
 """
 
 from __future__ import annotations

@@ -148,7 +148,8 @@ class _Mask:
         if series.is_over(loop.trips):
             raise series.fail(node, f"its {loop.trips} steps come one after the other")
         for one in node.inputs:
-            series.settle([one] if one in layouts else [])
+            if one in layouts:
+                series.settle([one])
         given: list[Layout | None] = [None]
         given += [layouts.get(one) for one in (*loop.carries, *loop.invariants)]
         for one, (axis, _, _) in zip(loop.sequences, loop.slices, strict=True):

@@ -21,6 +21,7 @@ from graphc.ir.node import Node
 from graphc.ir.rewrite import rewrite
 from graphc.ir.traverse import users
 from graphc.passes.base import Pass, map_regions
+from graphc.passes.simplify import uniform_value
 
 _SCATTERS = frozenset({"scatter_add", "scatter_add_along_axis"})
 
@@ -55,7 +56,7 @@ def _scatter(graph: Graph) -> Graph:
 
 def _is_sparse(node: Node) -> bool:
     """Is it zeros, to which rows are added?"""
-    return node.op.name in _SCATTERS and _number(_chain(node)[-1].inputs[0]) == 0
+    return node.op.name in _SCATTERS and uniform_value(_chain(node)[-1].inputs[0]) == 0
 
 
 def _chain(node: Node) -> list[Node]:
@@ -64,15 +65,6 @@ def _chain(node: Node) -> list[Node]:
     while chain[-1].inputs[0].op.name in _SCATTERS:
         chain.append(chain[-1].inputs[0])
     return chain
-
-
-def _number(node: Node) -> float | None:
-    """The number of a constant, or of one that is broadcast."""
-    while node.op.name in ("broadcast_to", "reshape"):
-        node = node.inputs[0]
-    if node.op.name != "constant" or not node.attrs["value"].is_uniform:
-        return None
-    return float(node.attrs["value"].scalar())
 
 
 def _moved(b: Builder, node: Node, sparse: Node, other: Node, place: int) -> Node | None:

@@ -65,7 +65,7 @@ class Simplify(Pass):
         return result if result is not None or subject is node else subject
 
 
-def _value(node: Node) -> float | int | bool | None:
+def uniform_value(node: Node) -> float | int | bool | None:
     """The number that a uniform constant holds, looking through broadcasts; else None."""
     while node.op.name in ("broadcast_to", "reshape"):
         node = node.inputs[0]
@@ -76,7 +76,7 @@ def _value(node: Node) -> float | int | bool | None:
 
 
 def _is_number(node: Node, number: float) -> bool:
-    value = _value(node)
+    value = uniform_value(node)
     # −0.0 == 0 in Python; the rules below that ask for 0 mean +0 only.
     return value is not None and value == number and not (number == 0 and str(value).startswith("-"))
 
@@ -145,7 +145,7 @@ def _divide(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
     x, y = inputs
     if _is_number(y, 1):
         return _as(b, x, node.tensor)
-    divisor = _value(y)
+    divisor = uniform_value(y)
     if isinstance(divisor, float) and divisor in _POWERS_OF_TWO:
         return _as(b, b.op("multiply", x, b.constant(1.0 / divisor, node.dtype)), node.tensor)
     return None
@@ -205,7 +205,7 @@ def _select(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
     if inner is not None and inner.op.kind is OpKind.POINTWISE and y.rank == 0 and condition.shape == node.shape:
         flat = b.op("reshape", condition, shape=inner.shape)
         return b.op("reshape", b.op("select", flat, inner, y), shape=node.shape)
-    value = _value(condition)
+    value = uniform_value(condition)
     if value is None:
         return None
     return _as(b, x if value else y, node.tensor)
@@ -214,7 +214,7 @@ def _select(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
 def _logical_and(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
     # x ∧ true = x;  x ∧ false = false.
     for x, y in (inputs, tuple(reversed(inputs))):
-        value = _value(y)
+        value = uniform_value(y)
         if value is not None:
             return _as(b, x if value else b.constant(False, node.dtype), node.tensor)
     return None
@@ -223,7 +223,7 @@ def _logical_and(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
 def _logical_or(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
     # x ∨ false = x;  x ∨ true = true.
     for x, y in (inputs, tuple(reversed(inputs))):
-        value = _value(y)
+        value = uniform_value(y)
         if value is not None:
             return _as(b, b.constant(True, node.dtype) if value else x, node.tensor)
     return None

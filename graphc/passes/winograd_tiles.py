@@ -29,16 +29,13 @@ def _combined(b: Builder, matrix: Matrix, grid: Sequence[Sequence[Node]]) -> lis
 
 
 def _weighted(b: Builder, weights: Sequence[float], values: Sequence[Node]) -> Node:
-    """The sum of values times weights; what is added comes first, so that little is negated."""
+    """The sum of values times weights, of which one is positive: what is added comes first, and nothing is negated."""
     pairs = sorted(((w, v) for w, v in zip(weights, values, strict=True) if w), key=lambda pair: pair[0] < 0)
     total: Node | None = None
     for weight, value in pairs:
         if abs(weight) != 1:
             value = b.op("multiply", value, b.constant(abs(weight), value.dtype))
-        if total is None:
-            total = value if weight > 0 else b.op("negative", value)
-        else:
-            total = b.op("add" if weight > 0 else "subtract", total, value)
+        total = value if total is None else b.op("add" if weight > 0 else "subtract", total, value)
     assert total is not None
     return total
 

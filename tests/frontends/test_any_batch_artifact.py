@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 import graphc as G
 from graphc.artifact.loader import load
 from graphc.cli.main import main
+from tests.c_programs import run_c
 from tests.frontends.test_any_length import same
 
 MODEL = """
@@ -103,16 +102,9 @@ def test_artifact_command_line_and_c(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", ones)
     given = [f"--input={name}={tmp_path / name}.npy" for name in "xy"]
     assert main(["run", str(folder), "predict", *given]) == 0
-    compiler = shutil.which("cc")
-    if compiler is None:
+    printed = run_c(PROGRAM, folder, tmp_path)
+    if printed is None:
         return
-    program, target = tmp_path / "use.c", tmp_path / "use"
-    program.write_text(PROGRAM)
-    library = folder / "both.so"
-    warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-std=c99"]
-    link = [str(library), f"-Wl,-rpath,{folder}", "-lm", "-o", str(target)]
-    subprocess.run([compiler, *warnings, "-I", str(folder), str(program), *link], check=True)
-    done = subprocess.run([target, folder / "weights.safetensors"], capture_output=True, text=True, check=True)
-    loss, *h = (float(line) for line in done.stdout.split())
+    loss, *h = printed
     np.testing.assert_allclose(loss, made["loss"], rtol=1e-5)
     np.testing.assert_allclose(h, made["h"].reshape(-1), rtol=1e-5)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from graphc.kernel.run import run_entry
 from graphc.kernel.verify import verify_program
 from graphc.passes.pipeline import run_pipeline
 from graphc.sizes import bind_up_to
+from tests.c_programs import run_c
 from tests.frontends.test_symbolic_time import FEATURES, LAYERS, UNITS, arguments_of, module_of
 
 LONGEST = 12
@@ -362,14 +361,7 @@ def test_artifact_command_line_and_c(tmp_path: Path, capsys: pytest.CaptureFixtu
     np.save(tmp_path / "x.npy", data)
     assert main(["run", str(folder), "--input", f"x={tmp_path / 'x.npy'}"]) == 0
     assert "float32[2,time,4]" in capsys.readouterr().out
-    compiler = shutil.which("cc")
-    if compiler is None:
+    printed = run_c(PROGRAM, folder, tmp_path)
+    if printed is None:
         return
-    program, target = tmp_path / "use.c", tmp_path / "use"
-    program.write_text(PROGRAM)
-    library = folder / "any.so"
-    warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-std=c99"]
-    link = [str(library), f"-Wl,-rpath,{folder}", "-lm", "-o", str(target)]
-    subprocess.run([compiler, *warnings, "-I", str(folder), str(program), *link], check=True)
-    done = subprocess.run([target, folder / "weights.safetensors"], capture_output=True, text=True, check=True)
-    np.testing.assert_allclose([float(line) for line in done.stdout.split()], made["last"].reshape(-1), rtol=1e-6)
+    np.testing.assert_allclose(printed, made["last"].reshape(-1), rtol=1e-6)
