@@ -269,12 +269,12 @@ class _KernelEmitter:
                 if isinstance(plan, Streaming):
                     StreamingEmitter(evaluator, plan, members).emit()
                     continue
-                if not isinstance(plan, Contraction):
-                    NestEmitter(evaluator, members, 0 if split is None else split.depth).emit(plan)
-                    continue
                 working = None
                 if plan.working_bytes:
                     working = fn.element(fn.arguments[schedule.own_params], I8, integer(schedule.working_offset))
+                if not isinstance(plan, Contraction):
+                    NestEmitter(evaluator, members, 0 if split is None else split.depth, working).emit(plan)
+                    continue
                 panel = next(panels) if plan.packing == "once" else None
                 ContractionEmitter(evaluator, plan, panel, working, members, split).emit()
         fn.ret()

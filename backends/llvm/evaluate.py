@@ -33,6 +33,7 @@ class Scope:
     values: dict[ValueId, Value] = field(default_factory=dict)
     spread: dict[tuple[str, int], Value] = field(default_factory=dict)
     offsets: dict[tuple[int, ...], Value] = field(default_factory=dict)
+    kept: dict[ValueId, tuple[Value, Map]] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -78,6 +79,27 @@ class Evaluator:
     def put(self, value: ValueId, computed: Value) -> None:
         """Make a value that was computed elsewhere (a reduction) known in the innermost scope."""
         self.scopes[-1].values[value] = computed
+
+    def keep(self, value: ValueId, memory: Value, place: Map) -> None:
+        """Write a value down, at ``place`` of ``memory``."""
+        dtype = self.kernel.values[value].dtype
+        fn, lanes = self.fn, self.lanes
+        stored = to_memory(fn, self.value(value), dtype, self.target)
+        address = self._element(memory, dtype, place)
+        if lanes is None or not self._stride(place):
+            fn.store(stored, address, dtype.itemsize)
+        else:
+            store_vector(fn, self.spread(stored, lanes.count), address, lanes, dtype.itemsize)
+
+    def put_kept(self, value: ValueId, memory: Value, place: Map) -> None:
+        """Make it known in the innermost scope that a value has been written down."""
+        self.scopes[-1].kept[value] = memory, place
+
+    def _kept(self, value: ValueId) -> tuple[Value, Map] | None:
+        for scope in reversed(self.scopes):
+            if value in scope.kept:
+                return scope.kept[value]
+        return None
 
     def _depth(self, axes: frozenset[int]) -> int:
         missing = set(axes)
@@ -128,6 +150,8 @@ class Evaluator:
         return found
 
     def _operands(self, number: ValueId) -> tuple[ValueId, ...]:
+        if self._kept(number) is not None:
+            return ()
         match self.kernel.values[number]:
             case Apply(args=args):
                 return args
@@ -139,6 +163,9 @@ class Evaluator:
                 raise AssertionError(f"{value} must have been computed before its users")
 
     def _compute(self, number: ValueId) -> Value:
+        kept = self._kept(number)
+        if kept is not None:
+            return self._read(*kept, self.kernel.values[number].dtype)
         match self.kernel.values[number]:
             case Const() as value:
                 return const_value(value)
@@ -206,9 +233,12 @@ class Evaluator:
 
     def address(self, param: int, map_: Map, extra: int = 0) -> Value:
         """The address of lane 0, ``extra`` elements further on."""
-        element = memory_type(self.kernel.params[param].dtype)
-        base = self.fn.element(self.pointers[param], element, self.offset(map_.coefficients))
-        return self.fn.element(base, element, integer(map_.offset + extra))
+        return self._element(self.pointers[param], self.kernel.params[param].dtype, map_, extra)
+
+    def _element(self, base: Value, dtype: DType, map_: Map, extra: int = 0) -> Value:
+        element = memory_type(dtype)
+        first = self.fn.element(base, element, self.offset(map_.coefficients))
+        return self.fn.element(first, element, integer(map_.offset + extra))
 
     def _stride(self, map_: Map) -> int:
         """Elements from lane to lane."""
@@ -229,18 +259,21 @@ class Evaluator:
 
     def read(self, param: int, map_: Map, dtype: DType) -> Value:
         """The element at ``map_``, or the vector of elements."""
+        return self._read(self.pointers[param], map_, dtype)
+
+    def _read(self, base: Value, map_: Map, dtype: DType) -> Value:
         stride, lanes, fn = self._stride(map_), self.lanes, self.fn
         element, align = memory_type(dtype), dtype.itemsize
         if lanes is None or not stride:
-            stored = fn.load(element, self.address(param, map_), align)
+            stored = fn.load(element, self._element(base, dtype, map_), align)
         elif stride == 1:
-            stored = load_vector(fn, element, self.address(param, map_), lanes, align)
+            stored = load_vector(fn, element, self._element(base, dtype, map_), lanes, align)
         elif stride == -1 and not lanes.is_partial:
-            forward = load_vector(fn, element, self.address(param, map_, 1 - lanes.count), lanes, align)
+            forward = load_vector(fn, element, self._element(base, dtype, map_, 1 - lanes.count), lanes, align)
             stored = fn.shuffle(forward, forward, range(lanes.count - 1, -1, -1))
         else:
             offsets = lane_offsets(fn, self._first(map_), stride, lanes.count)
-            stored = load_lanes(fn, element, self.pointers[param], offsets, lanes, align)
+            stored = load_lanes(fn, element, base, offsets, lanes, align)
         return from_memory(fn, stored, dtype, self.target)
 
     def _displaced(self, map_: Map, index: Value, stride: int) -> tuple[Value, int]:

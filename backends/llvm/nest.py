@@ -8,9 +8,9 @@ from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes
 from graphc.backends.llvm.reduction import RUN, Accumulator, State, flattened, regrouped
 from graphc.backends.llvm.threads.team import Team, each
-from graphc.backends.llvm.values import Value, constant, integer
+from graphc.backends.llvm.values import I8, Value, constant, integer
 from graphc.kernel.loopir import Apply, Reduce, Scan, Store
-from graphc.kernel.nests import Nest
+from graphc.kernel.nests import Kept, Nest
 
 States = list[State]
 Trip = Callable[[States], States]
@@ -23,14 +23,18 @@ class NestEmitter:
         evaluator: of the kernel, with no axis bound.
         team: who shares a loop of the nest that is a step of its own.
         shared: the depth of that loop.
+        memory: for what the nest's stages keep.
     """
 
-    def __init__(self, evaluator: Evaluator, team: Team | None = None, shared: int = 0) -> None:
+    def __init__(
+        self, evaluator: Evaluator, team: Team | None = None, shared: int = 0, memory: Value | None = None
+    ) -> None:
         self.evaluator = evaluator
         self.fn = evaluator.fn
         self.extents = evaluator.kernel.extents
         self.team = team
         self.shared = shared
+        self.memory = memory if team is None or memory is None else team.private(memory)
         self.step: Nest | None = None
 
     def emit(self, nest: Nest) -> None:
@@ -128,6 +132,12 @@ class NestEmitter:
             if nest.vector is not None:
                 settled = accumulator.across(settled)
             evaluator.put(number, accumulator.finished(settled))
+        for kept in nest.keeps:
+            evaluator.put_kept(kept.value, self._memory_of(kept), kept.place)
+
+    def _memory_of(self, kept: Kept) -> Value:
+        assert self.memory is not None
+        return self.fn.element(self.memory, I8, integer(kept.offset))
 
     def _accumulator(self, number: int, lanes: int) -> Accumulator:
         reduce = self.evaluator.kernel.values[number]
@@ -139,6 +149,8 @@ class NestEmitter:
         """All loops of a reduction; where sums are long, the inner ones in runs whose totals are compensated."""
 
         def innermost(states: States) -> States:
+            for kept in nest.keeps:
+                self.evaluator.keep(kept.value, self._memory_of(kept), kept.place)
             return [self._update(nest, *pair) for pair in zip(nest.reduces, accumulators, states, strict=True)]
 
         trips = [-(-self.extents[a] // nest.lanes) if a == nest.vector else self.extents[a] for a in nest.order]

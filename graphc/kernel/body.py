@@ -55,6 +55,7 @@ class Body:
         self.places: dict[Node, Place] = dict(places)
         self._values: dict[tuple[Node, IndexMap], ValueId] = {}
         self._indices: dict[Node, list[IndexMap]] = {}
+        self._walked: dict[tuple[int, ...], dict[IndexMap, None]] = {}
         for node in nodes:
             if node not in self.places and node.op.name in VIEW_OPS:
                 source = self.places.get(node.inputs[0])
@@ -89,6 +90,7 @@ class Body:
         self._indices.setdefault(node, []).append(index)
 
     def _start(self, node: Node, index: IndexMap) -> Steps:
+        self._walked.setdefault(node.tensor.static_shape, {})[index] = None
         place = self.places.get(node)
         if place is not None:
             return _held(self, place, index)
@@ -117,12 +119,13 @@ class Body:
     def reduction_index(self, operand: Node, kept: Mapping[int, Map]) -> IndexMap:
         """The index of a reduction's operand: ``kept`` where dimensions are kept, axes of its own along the others.
 
-        Axes at which the operand has been asked for already are used again, so that a body walks one row several
-        times and not several rows.
+        Axes at which the operand, or anything of its shape, has been asked for already are used again, so that a body
+        walks one row several times and not several rows: what two walks need is then one value.
         """
         shape = operand.tensor.static_shape
         outside = axes_of(kept.values())
-        for index in self._indices.get(operand, ()):
+        known: list[IndexMap] = [*self._indices.get(operand, ()), *self._walked.get(shape, ())]
+        for index in known:
             axes = [plain_axis(index[d]) for d in range(len(shape)) if d not in kept and shape[d] != 1]
             separate = None not in axes and len(set(axes)) == len(axes) and outside.isdisjoint(axes)
             if separate and all(index[d] == map_ for d, map_ in kept.items()):

@@ -15,6 +15,8 @@ from graphc.ir.node import Node
 from graphc.kernel.emit import Emitter
 from graphc.kernel.views import INVERTIBLE_VIEW_OPS, VIEW_OPS, View, indexed, sliced, unmoved
 
+_SCATTERS = ("scatter_add", "scatter_add_along_axis")
+
 FREE = -1
 """A destination whose memory holds nothing that anybody reads."""
 
@@ -65,6 +67,9 @@ class Destinations:
             name = node.op.name
             if name in ("stack", "concat"):
                 wanted: Sequence[Node] = node.inputs
+            elif name in _SCATTERS:
+                # What is added to is computed where the sums will be, if nobody else reads it.
+                wanted = node.inputs[:1] if readers[node.inputs[0]] == 1 else ()
             elif name == "pad" or (
                 name in INVERTIBLE_VIEW_OPS and (self._is_wanted(node) or _is_rearranged(node, readers))
             ):
@@ -154,6 +159,8 @@ def region_of(parent: Node, operand: int, view: View) -> View | None:
             return sliced(view, starts, parent.inputs[operand].tensor.static_shape)
         case "pad":
             return sliced(view, attrs["low"], parent.inputs[0].tensor.static_shape)
+        case "scatter_add" | "scatter_add_along_axis":
+            return view
         case _:
             return unmoved(parent, view)
 

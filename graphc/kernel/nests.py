@@ -28,14 +28,29 @@ from graphc.kernel.loopir import (
     operands,
     value_axes,
 )
-from graphc.kernel.target import Target
+from graphc.kernel.target import COLLIDING_BYTES, Target
 from graphc.ops.simple import SIMPLE_OPS
 
 _EXPENSIVE = 12.0
 """Cost of an elementary function, in simple instructions."""
 
 _WIDEST = 4
-"""Most hardware vectors that one vector of a nest spans."""
+"""Most hardware vectors that one vector of a nest spans; twice as many where columns are reduced and lie badly."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A value that a stage writes to memory of one row, where what follows reads it (:mod:`graphc.kernel.kept`).
+
+    Attributes:
+        value: which one.
+        place: where it lies, in elements.
+        offset: where its memory begins within the nest's, in bytes.
+    """
+
+    value: ValueId
+    place: Map
+    offset: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,8 @@ class Nest:
         reduces: the reductions this nest computes (of a stage).
         stores: what it writes (of a step): innermost, or behind the stages of the loops that a store runs over.
         scan: the scan it computes along the last of ``order``.
+        keeps: values that it writes down on its way (of a stage).
+        working_bytes: memory for all that its stages keep (of a step).
     """
 
     order: tuple[int, ...]
@@ -59,6 +76,8 @@ class Nest:
     reduces: tuple[ValueId, ...] = ()
     stores: tuple[Store, ...] = ()
     scan: ValueId | None = None
+    keeps: tuple[Kept, ...] = ()
+    working_bytes: int = 0
 
     def stores_at(self, depth: int) -> tuple[Store, ...]:
         """The stores that run inside of the first ``depth`` loops and outside of the others."""
@@ -174,6 +193,8 @@ class _Planner:
             # The lanes of columns that are reduced are the lanes of those reductions as well.
             inherits = vector is not None and any(depths[number] > order.index(vector) for number in here)
             width = self._spanned(body if inherits else direct, vector)
+            if inherits and vector is not None and width == _WIDEST and self._is_scattered(body, vector):
+                width *= 2
             lanes = self.lane_count([*direct, *roots], vector, width)
             if vector is not None and lanes == 1:
                 continue
@@ -313,6 +334,20 @@ class _Planner:
         if weight <= 8:
             return _WIDEST
         return 2 if weight <= 16 else 1
+
+    def _is_scattered(self, body: Sequence[ValueId], vector: int) -> bool:
+        """Do columns that are reduced read a little of each of many rows that meet in the sets of a cache, or could
+        they read whole rows?
+        """
+        for number in body:
+            value = self.kernel.values[number]
+            if isinstance(value, Load) and value.map.coefficients[vector] == 1:
+                lanes, size = self.target.lanes(value.dtype.bits), value.dtype.itemsize
+                rows = [c * size for axis, c in enumerate(value.map.coefficients) if c and axis != vector]
+                is_narrow = self.kernel.extents[vector] <= 2 * _WIDEST * lanes
+                if is_narrow or any(row % COLLIDING_BYTES == 0 for row in rows):
+                    return True
+        return False
 
     # -- cost ------------------------------------------------------------------------------------------------------
 

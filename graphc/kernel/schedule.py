@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from graphc.kernel.kept import with_kept
 from graphc.kernel.loopir import (
     Gather,
     Kernel,
@@ -106,7 +107,7 @@ def schedule_kernel(kernel: Kernel, target: Target, invariant: frozenset[int] = 
         offsets.append(total)
         total += aligned(size * param.dtype.itemsize)
     # Steps run one after another and share their working memory.
-    working = max((step.plan.working_bytes for step in steps if isinstance(step.plan, Contraction)), default=0)
+    working = max((step.plan.working_bytes for step in steps if not isinstance(step.plan, Streaming)), default=0)
     return Schedule(len(kernel.params), tuple(offsets), tuple(steps), total, total + working)
 
 
@@ -241,7 +242,7 @@ def _plan_group(part: Part, target: Target, invariant: frozenset[int]) -> Plan |
         if streamed is not None:
             return streamed
         planned = plan_nest(kernel, stores, target)
-        return dict.fromkeys(sorted(planned)) if isinstance(planned, set) else planned
+        return dict.fromkeys(sorted(planned)) if isinstance(planned, set) else with_kept(kernel, planned)
     inner = reductions & set(closure(kernel, (number for pair in contractions.values() for number in pair)))
     if inner:
         return dict.fromkeys(sorted(inner))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+COLLIDING_BYTES = 4096
+"""What lies this far apart (or a multiple of it) shares so few cache sets that it drives itself out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

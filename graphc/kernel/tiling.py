@@ -18,7 +18,7 @@ from typing import Literal
 from graphc.kernel.loopir import Apply, Gather, Index, Kernel, Load, Map, Reduce, Store, ValueId, value_axes
 from graphc.kernel.parts import closure
 from graphc.kernel.register_tile import register_tile, tile_cycles
-from graphc.kernel.target import Target
+from graphc.kernel.target import COLLIDING_BYTES, Target
 
 _SMALLEST_DEPTH = 4
 """Shorter sums than this are memory traffic: a plain nest does them as well."""
@@ -33,9 +33,6 @@ stay in the first-level cache: it is then read from one end to the other."""
 
 _DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 512}
 """Terms of a sum between two visits of a tile, by how the right operand is read: the panel then stays in the cache."""
-
-_COLLIDING_BYTES = 4096
-"""What lies this far apart (or a multiple of it) shares so few cache sets that it drives itself out."""
 
 _TALLEST = 16
 """Rows of a tile at most."""
@@ -307,7 +304,7 @@ def _packing(
     if load.map.coefficients[column] != 1:
         return "block"
     step = abs(load.map.coefficients[depth[-1]]) * load.dtype.itemsize
-    collides = step and step % _COLLIDING_BYTES == 0
+    collides = step and step % COLLIDING_BYTES == 0
     is_long = math.prod(kernel.extents[axis] for axis in depth) > _LONG_SUM
     return "block" if (rows >= _MANY_ROWS and is_long) or (rows >= _PACKING_ROWS and collides) else "none"
 
@@ -317,7 +314,7 @@ def _lies_badly(left: Load, rows: tuple[int, ...], depth: tuple[int, ...], tile_
     size, coefficients = left.dtype.itemsize, left.map.coefficients
     if abs(coefficients[depth[-1]]) * size >= _FAR_BYTES:
         return True
-    return tile_rows > 4 and coefficients[rows[-1]] * size % _COLLIDING_BYTES == 0
+    return tile_rows > 4 and coefficients[rows[-1]] * size % COLLIDING_BYTES == 0
 
 
 def _depth_block(terms: int, extent: int, wanted: int) -> int:
@@ -344,7 +341,7 @@ def _depth_order(kernel: Kernel, axes: Sequence[int]) -> tuple[int, ...]:
 def _collide(stores: Sequence[Store], row: int, size: int) -> bool:
     """Do rows of a result share their places in the cache?"""
     steps = [store.map.coefficients[row] * size for store in stores]
-    return any(step and step % _COLLIDING_BYTES == 0 for step in steps)
+    return any(step and step % COLLIDING_BYTES == 0 for step in steps)
 
 
 def _apart(map_: Map, rows: Sequence[int], extents: Sequence[int]) -> int:

@@ -2,8 +2,8 @@
 
 Layer normalization is five groups: a mean, what is left without it, a mean of squares, a quotient, and its derivative
 is five more.  Each of them reads and writes all rows; as one kernel they finish a row while it lies in the first-level
-cache, and what passes between them is computed again rather than stored.  That is done where it is a few simple
-instructions: an exponential is stored.
+cache, and what passes between them is computed again rather than stored, where it is a few simple instructions.
+Exponentials of a row are kept in memory of one row (:mod:`graphc.kernel.kept`): a softmax is one kernel, too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from graphc.ir.op import OpKind
 from graphc.ops.simple import SIMPLE_OPS
 from graphc.passes.fuse_groups import REDUCTIONS, Group
 
-_SHORTEST, _LONGEST = 64, 4096
+_SHORTEST, _LONGEST = 64, 1 << 16
 """Elements of a row: a shorter one is less than a few vectors, of a longer one little stays in the cache."""
+
+_MOST_KEPT = 2
+"""Values of a row's elements that may be kept."""
 
 _SLOW = frozenset({"divide", "sqrt", "reciprocal"})
 _SLOW_WEIGHT = 4
@@ -139,18 +142,22 @@ class _Joiner:
             after[member] = max((after[operand] for operand in member.inputs if operand in inside), default=0)
             after[member] += member.op.name in REDUCTIONS
         last = max(after.values()) + 1
-        again = 0
+        again, kept = 0, 0
         for member in reversed(members):
             if member in self.roots or any(reader not in inside for reader in self.readers[member]):
                 walks[member].add(last)
+            is_again = member.shape == shape and member.op.name not in REDUCTIONS and len(walks[member]) > 1
+            if is_again and member.op.name not in SIMPLE_OPS:
+                # The first of its walks keeps it for the others.
+                kept += 1
+                again += len(walks[member])
+                walks[member] = {min(walks[member])}
+            elif is_again:
+                again += (len(walks[member]) - 1) * (_SLOW_WEIGHT if member.op.name in _SLOW else 1)
             for operand in member.inputs:
                 if operand in inside:
                     walks[operand] |= {after[member]} if member.op.name in REDUCTIONS else walks[member]
-            if member.shape == shape and member.op.name not in REDUCTIONS and len(walks[member]) > 1:
-                if member.op.name not in SIMPLE_OPS:
-                    return False
-                again += (len(walks[member]) - 1) * (_SLOW_WEIGHT if member.op.name in _SLOW else 1)
-        return again <= _MOST_AGAIN
+        return again <= _MOST_AGAIN and kept <= _MOST_KEPT
 
     def _is_way_around(self, source: Group, group: Group) -> bool:
         """Does the group depend on its source by way of other nodes as well?  They would form a circle."""

@@ -16,6 +16,7 @@ from graphc.passes.checkpoint import Checkpoint
 from graphc.passes.decompose import Decompose
 from graphc.passes.fold import Fold
 from graphc.passes.fuse import Fuse
+from graphc.passes.gather import Gather
 from graphc.passes.hoist import Hoist
 from graphc.passes.merge import Merge
 from graphc.passes.narrow import Narrow
@@ -45,6 +46,7 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Hoist(), "the transformation of a kernel is the same in every step"),
     (Fold(), "constants first: simplify reads them"),
     (Simplify(), "everything has its final neighbours now"),
+    (Gather(), "before scatter and fuse, which then see what is left of what was picked from"),
     (Scatter(), "sums have their final form"),
     (Fuse(), "last: it draws the borders of kernels"),
 )

@@ -5,6 +5,7 @@ table.  The gradient of a cross-entropy is a softmax and, for each row, one numb
 written:
 
     x + scatter_add(0, i, u) = scatter_add(x, i, u)        c · scatter_add(0, i, u) = scatter_add(0, i, c · u)
+    Σ scatter_add_along_axis(0, i, u) = Σ u
 
 Not exact to the last bit where an index occurs twice: the rows are added to ``x`` one after the other.
 """
@@ -40,6 +41,7 @@ class Scatter(Pass):
 def _scatter(graph: Graph) -> Graph:
     if not any(node.op.name in _SCATTERS for node in graph.nodes):
         return graph
+    graph = rewrite(graph, _sum, ("sum",))
     readers, roots = users(graph.nodes), set(graph.roots)
 
     def rule(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
@@ -52,6 +54,25 @@ def _scatter(graph: Graph) -> Graph:
         return None
 
     return rewrite(graph, rule, ("add", "subtract", "multiply"))
+
+
+def _sum(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+    """The sum, along the axis that was scattered along, of what was scattered."""
+    (sparse,) = inputs
+    if not _is_sparse(sparse):
+        return None
+    axes, chain = node.attrs["axes"], _chain(sparse)
+    if any(scatter.op.name != "scatter_add_along_axis" or scatter.attrs["axis"] not in axes for scatter in chain):
+        return None
+    total: Node | None = None
+    for scatter in reversed(chain):
+        rows = scatter.inputs[2]
+        if all(rows.shape[place] == 1 for place in axes):
+            part = rows if node.attrs["keepdims"] else b.op("reshape", rows, shape=node.shape)
+        else:
+            part = b.make(node.op, [rows], node.attrs)
+        total = part if total is None else b.op("add", total, part)
+    return total
 
 
 def _is_sparse(node: Node) -> bool:

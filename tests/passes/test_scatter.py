@@ -100,6 +100,33 @@ def test_cross_entropy() -> None:
     assert bases(changed) == ["multiply"]
 
 
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_sum_over_what_was_scattered_is_that_of_the_rows(count: int, keepdims: bool) -> None:
+    with G.graph():
+        i, rows, x = (
+            G.input("i", (6, count), "int64"),
+            G.input("rows", (6, count), "float64"),
+            G.input("x", (6, 9), "float64"),
+        )
+        dense = G.grad(G.sum(G.take_along_axis(x, i, 1) * rows), x)
+        total = G.sum(dense, axis=1, keepdims=keepdims)
+        one_way, both_ways = G.Model(f=total * total), G.Model(f=G.sum(dense, axis=0))
+    rng = np.random.default_rng(0)
+    changed = check(one_way, "f", [rng.integers(0, 9, (6, count)), rng.normal(size=(6, count))])
+    assert "sum" not in [node.op.name for node in changed.nodes if count == 1]
+    assert bases(changed) == []
+    graph = before(both_ways, "f")
+    assert Scatter().run(graph) is graph
+
+
+def test_what_is_added_to_is_computed_where_the_sums_go() -> None:
+    with G.graph():
+        x, i = G.input("x", (6, 90)), G.input("i", (6, 1), "int64")
+        build = G.compile(G.Model(f=G.tanh(x) + G.grad(G.sum(G.take_along_axis(x, i, 1)), x))).build
+    assert build.arena_bytes == 0
+
+
 def test_a_table_that_every_step_of_a_loop_reads() -> None:
     """The gradient is added up row by row, in the loop or behind it, and never a table a step."""
     with G.graph():

@@ -97,8 +97,10 @@ def ways(step: Step, target: Target) -> tuple[Way, ...]:
 
 def private_bytes(plan: object, split: Split | None) -> int:
     """Working memory that each member needs for itself."""
-    if split is None or not isinstance(plan, Contraction):
+    if split is None or not isinstance(plan, (Contraction, Nest)):
         return 0
+    if isinstance(plan, Nest):
+        return plan.working_bytes
     return plan.working_bytes if split.by == "outer" else aligned(plan.left_bytes)
 
 
