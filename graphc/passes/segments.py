@@ -141,15 +141,18 @@ def chunked(b: Builder, sequence: Node, place: Slice, first: int, count: int, se
 
 
 class OuterBody:
-    """The body of a loop over segments, being built."""
+    """The body of a loop over segments, being built; they are elements of its sequences along ``axis``."""
 
-    def __init__(self, carries: Sequence[Node], invariants: Sequence[Node], sequences: Sequence[Node]) -> None:
+    def __init__(
+        self, carries: Sequence[Node], invariants: Sequence[Node], sequences: Sequence[Node], axis: int = 0
+    ) -> None:
         self.b = Builder()
         self.counter = self.b.input("t", self.b.constant(0, int64).tensor)
         self.carries = [self.b.input(f"c{i}", node.tensor) for i, node in enumerate(carries)]
         self.invariants = [self.b.input(f"v{i}", node.tensor) for i, node in enumerate(invariants)]
         self.sequences = [
-            self.b.input(f"s{i}", node.tensor.with_shape(node.shape[1:])) for i, node in enumerate(sequences)
+            self.b.input(f"s{i}", node.tensor.with_shape((*node.shape[:axis], *node.shape[axis + 1 :])))
+            for i, node in enumerate(sequences)
         ]
 
     def step(self, factor: int, first: int) -> Node:

@@ -29,8 +29,11 @@ sequence.
 class Blocks:
     """How images are cut into blocks.
 
-    Operands are (images / count, count, height, width, c) or, in strips, (images, strips, height, width, c).  Zeros
-    fill up the last block, and the last rows and columns.
+    Operands are (count, images / count, height, width, c) or, in strips, (images, strips, height, width, c).  Zeros
+    fill up the blocks, and the last rows and columns.
+
+    A block has images from all over the batch, each some way behind the one before: where a team cuts a batch in parts,
+    each of its members finds its own part of the images in every block.
 
     Attributes:
         images: their number.
@@ -87,7 +90,7 @@ class Blocks:
         return b.op("reshape", y, shape=(self.images, self.strips, rows, *y.shape[2:]))
 
     def _grouped(self, b: Builder, x: Node) -> Node:
-        return b.op("reshape", x, shape=(x.tensor.static_shape[0] // self.count, self.count, *x.shape[1:]))
+        return b.op("reshape", x, shape=(self.count, x.tensor.static_shape[0] // self.count, *x.shape[1:]))
 
     def _padded(self, b: Builder, x: Node, high: int, wide: int, border: int = 0) -> Node:
         """Whole blocks of images of this size: ``border`` zeros above and on the left, the others behind."""
@@ -100,7 +103,8 @@ class Blocks:
     def each(self, b: Builder, make: Make, shared: Sequence[Node], operands: Sequence[Node]) -> Node:
         """What ``make`` makes of all blocks: images; the last, and the last rows and columns, may be surplus."""
         if self.strips == 1:
-            return flat(b, self._stacked(b, make, shared, operands))
+            made = self._stacked(b, make, shared, operands, axis=1)
+            return flat(b, b.op("transpose", made, permutation=(1, 0, 2, 3, 4)))
 
         def strip(b: Builder, shared: Sequence[Node], parts: Sequence[Node]) -> Node:
             made = make(b, shared, _as_images(b, parts))
@@ -123,33 +127,41 @@ class Blocks:
             return self._summed(b, block, totals, parts)
 
         totals = () if is_whole and self.count == self.images else (zeros(b, type_),)
-        return self._summed(b, block if is_whole else image, totals, operands)
+        return self._summed(b, block if is_whole else image, totals, operands, axis=int(is_whole))
 
-    def _stacked(self, b: Builder, step: Step, shared: Sequence[Node], sequences: Sequence[Node]) -> Node:
-        """The values of a loop over the first axis."""
-        if sequences[0].shape[0] == 1:
-            made = step(b, shared, _first(b, sequences))
+    def _stacked(
+        self, b: Builder, step: Step, shared: Sequence[Node], sequences: Sequence[Node], axis: int = 0
+    ) -> Node:
+        """The values of a loop over an axis of sequences."""
+        if sequences[0].shape[axis] == 1:
+            made = step(b, shared, _first(b, sequences, axis))
             return b.op("reshape", made, shape=(1, *made.shape))
-        return self._loop(b, step, (), shared, sequences)
+        return self._loop(b, step, (), shared, sequences, axis)
 
-    def _summed(self, b: Builder, step: Step, totals: Sequence[Node], sequences: Sequence[Node]) -> Node:
-        """The last sum of a loop over the first axis."""
-        if sequences[0].shape[0] == 1:
-            return step(b, totals, _first(b, sequences))
-        return self._loop(b, step, totals, (), sequences)
+    def _summed(self, b: Builder, step: Step, totals: Sequence[Node], sequences: Sequence[Node], axis: int = 0) -> Node:
+        """The last sum of a loop over an axis of sequences."""
+        if sequences[0].shape[axis] == 1:
+            return step(b, totals, _first(b, sequences, axis))
+        return self._loop(b, step, totals, (), sequences, axis)
 
     def _loop(
-        self, b: Builder, step: Step, carries: Sequence[Node], shared: Sequence[Node], sequences: Sequence[Node]
+        self,
+        b: Builder,
+        step: Step,
+        carries: Sequence[Node],
+        shared: Sequence[Node],
+        sequences: Sequence[Node],
+        axis: int,
     ) -> Node:
-        body = OuterBody(carries, shared, sequences)
+        body = OuterBody(carries, shared, sequences, axis)
         with body.b.noted(self.note, self.note.role):
             made = step(body.b, (*body.carries, *body.invariants), body.sequences)
-        trips = sequences[0].tensor.static_shape[0]
-        return make_loop(b, trips, body.close([made]), carries, shared, sequences, [(0, 0, 1)] * len(sequences))[0]
+        trips = sequences[0].tensor.static_shape[axis]
+        return make_loop(b, trips, body.close([made]), carries, shared, sequences, [(axis, 0, 1)] * len(sequences))[0]
 
 
-def _first(b: Builder, sequences: Sequence[Node]) -> list[Node]:
-    return [b.op("index", one, axis=0, index=0) for one in sequences]
+def _first(b: Builder, sequences: Sequence[Node], axis: int) -> list[Node]:
+    return [b.op("index", one, axis=axis, index=0) for one in sequences]
 
 
 def _as_images(b: Builder, parts: Sequence[Node]) -> list[Node]:
