@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from graphc.backends.llvm.columns import ColumnSums
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes
 from graphc.backends.llvm.reduction import RUN, Accumulator, State, flattened, regrouped
@@ -65,6 +66,9 @@ class NestEmitter:
             self._reduce(stage)
         if depth == len(nest.order):
             return innermost(states)
+        if nest.by_rows and depth == len(nest.order) - 1:
+            self._column_sums(nest, depth)
+            return states
         self._write(nest.stores_at(depth))
         if nest.scan is not None and depth == len(nest.order) - 1:
             self._scan(nest)
@@ -134,6 +138,16 @@ class NestEmitter:
             evaluator.put(number, accumulator.finished(settled))
         for kept in nest.keeps:
             evaluator.put_kept(kept.value, self._memory_of(kept), kept.place)
+
+    def _column_sums(self, nest: Nest, depth: int) -> None:
+        (stage,) = nest.stages[-1]
+        accumulators = [self._accumulator(number, nest.lanes) for number in stage.reduces]
+
+        def update(number: int, accumulator: Accumulator, state: State) -> State:
+            return self._update(stage, number, accumulator, state)
+
+        team = self.team if depth == self.shared else None
+        ColumnSums(self.evaluator, nest, accumulators, update, team).emit()
 
     def _memory_of(self, kept: Kept) -> Value:
         assert self.memory is not None

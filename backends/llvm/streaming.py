@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 
 from graphc.backends.llvm.arithmetic import multiply_add
+from graphc.backends.llvm.columns import Columns
 from graphc.backends.llvm.conversion import cast, from_memory, memory_type, register_type
 from graphc.backends.llvm.emitter import Loop
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes, load_vector
 from graphc.backends.llvm.panels import open_axes
-from graphc.backends.llvm.threads.team import Team, each, where
+from graphc.backends.llvm.threads.team import Team, where
 from graphc.backends.llvm.values import Value, constant, integer
 from graphc.kernel.loopir import Map
 from graphc.kernel.streaming import GROUP, Streaming
@@ -27,6 +27,7 @@ class StreamingEmitter:
         self.fn = evaluator.fn
         self.plan = plan
         self.extents = evaluator.kernel.extents
+        self.columns = Columns(evaluator, plan.column, plan.lanes, team)
         self.dtype = evaluator.kernel.values[plan.reduce].dtype
         self.vector = register_type(self.dtype, plan.lanes)
         self.element = self.vector.with_lanes(1)
@@ -36,50 +37,26 @@ class StreamingEmitter:
 
     def emit(self) -> None:
         """Loops over the outer axes and over chunks of columns."""
-        chunks, rest = divmod(self.extents[self.plan.column], self.plan.chunk)
         with ExitStack() as stack:
             loops = open_axes(self.evaluator, stack, self.plan.outer)
-            self.evaluator.mark()
-            if chunks:
-                loop = self.fn.begin_loop(chunks)
-                self._chunk(self.fn.multiply(loop.index, self.plan.chunk), self.plan.chunk)
-                self.fn.end_loop(loop)
-            if rest:
-                self._chunk(integer(chunks * self.plan.chunk), rest)
+            self.columns.chunks(self.plan.chunk, self._chunk)
             for loop in reversed(loops):
                 self.fn.end_loop(loop)
 
     def _chunk(self, first: Value, count: int) -> None:
         fn, evaluator = self.fn, self.evaluator
+        self._products(first, count)
         evaluator.mark()
-        with evaluator.scope({}):
-            self._products(first, count)
-            evaluator.mark()
 
-            def finish(offset: Value, lanes: Lanes) -> None:
-                with evaluator.scope({self.plan.column: fn.add(first, offset)}, lanes):
-                    evaluator.put(self.plan.reduce, self._get(offset))
-                    for store in self.plan.stores:
-                        evaluator.value(store.value)
-                    for store in self.plan.stores:
-                        evaluator.write(store)
+        def finish(offset: Value, lanes: Lanes) -> None:
+            with evaluator.scope({self.plan.column: fn.add(first, offset)}, lanes):
+                evaluator.put(self.plan.reduce, self._get(offset))
+                for store in self.plan.stores:
+                    evaluator.value(store.value)
+                for store in self.plan.stores:
+                    evaluator.write(store)
 
-            self._vectors(count, finish)
-
-    def _vectors(self, count: int, body: Callable[[Value, Lanes], None]) -> None:
-        """``body(first column, lanes)`` for the vectors of ``count`` columns."""
-        fn, lanes, axis = self.fn, self.plan.lanes, self.plan.column
-        full, rest = divmod(count, lanes)
-
-        def whole(vector: Value) -> None:
-            body(fn.multiply(vector, lanes), Lanes(axis, lanes, lanes))
-
-        def ragged() -> None:
-            self.evaluator.mark()
-            body(integer(full * lanes), Lanes(axis, lanes, rest))
-
-        part = None if self.team is None else self.team.part(full + bool(rest))
-        each(self.evaluator, part, full, whole, ragged if rest else None)
+        self.columns.vectors(count, finish)
 
     def _put(self, offset: Value, value: Value) -> None:
         self.fn.store(value, self.fn.element(self.sums, self.element, offset), self.align)
@@ -124,7 +101,7 @@ class StreamingEmitter:
     def _rows(self, first: Value, count: int) -> None:
         """All rows of the matrix, in groups; the sums are in memory."""
         fn, evaluator = self.fn, self.evaluator
-        self._vectors(count, lambda offset, lanes: self._put(offset, constant(self.vector, 0)))
+        self.columns.vectors(count, lambda offset, lanes: self._put(offset, constant(self.vector, 0)))
         *outer, axis = self.plan.depth
         with ExitStack() as stack:
             loops: list[Loop] = open_axes(evaluator, stack, outer)
@@ -149,7 +126,7 @@ class StreamingEmitter:
                 total = self._multiply_add(factor, address, offset, lanes, total)
             self._put(offset, total)
 
-        self._vectors(count, add)
+        self.columns.vectors(count, add)
 
     def _row(self, first: Value, row: Value) -> tuple[Value, Value]:
         """What a row of the matrix is multiplied with, in every lane, and the address of its first column."""

@@ -67,6 +67,8 @@ class Nest:
         scan: the scan it computes along the last of ``order``.
         keeps: values that it writes down on its way (of a stage).
         working_bytes: memory for all that its stages keep (of a step).
+        by_rows: where its stage sums columns one row after the other, or so many side by side; 0 where each column is
+            summed by itself (of a step).
     """
 
     order: tuple[int, ...]
@@ -78,6 +80,7 @@ class Nest:
     scan: ValueId | None = None
     keeps: tuple[Kept, ...] = ()
     working_bytes: int = 0
+    by_rows: int = 0
 
     def stores_at(self, depth: int) -> tuple[Store, ...]:
         """The stores that run inside of the first ``depth`` loops and outside of the others."""

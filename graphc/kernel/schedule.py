@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from graphc.kernel.column_sums import with_rows
 from graphc.kernel.kept import with_kept
 from graphc.kernel.loopir import (
     Gather,
@@ -242,7 +243,11 @@ def _plan_group(part: Part, target: Target, invariant: frozenset[int]) -> Plan |
         if streamed is not None:
             return streamed
         planned = plan_nest(kernel, stores, target)
-        return dict.fromkeys(sorted(planned)) if isinstance(planned, set) else with_kept(kernel, planned)
+        return (
+            dict.fromkeys(sorted(planned))
+            if isinstance(planned, set)
+            else with_rows(kernel, with_kept(kernel, planned))
+        )
     inner = reductions & set(closure(kernel, (number for pair in contractions.values() for number in pair)))
     if inner:
         return dict.fromkeys(sorted(inner))
