@@ -66,7 +66,7 @@ def random_rows(rng: np.random.Generator, shape: tuple[int, int]) -> G.Model:
     picked = G.take_along_axis(G.log_softmax(pick(full), 1) * 0.5, places, 1)
     loss = G.sum(full[-1] * y) / shape[1] + G.sum(picked) + 0.01 * G.sum(x * y)
     results = {"last": full[-1], "mean": G.mean(pick(full)), "row": rows[-1], "column": columns[-1], "picked": picked}
-    return G.Model(f={**results, "gradient": G.grad(loss, x)})
+    return G.Model(f={**results, "loss": loss, "gradient": G.grad(loss, x)})
 
 
 def check(seed: int) -> None:
