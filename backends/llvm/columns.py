@@ -13,7 +13,7 @@ from graphc.backends.llvm.memory import Lanes
 from graphc.backends.llvm.reduction import RUN, Accumulator, State
 from graphc.backends.llvm.threads.team import Team, each
 from graphc.backends.llvm.values import Value, integer
-from graphc.kernel.nests import Nest
+from graphc.kernel.nest import Nest
 
 _CHUNK_BYTES = 16 * 1024
 """Of sums, which stay in the first-level cache."""
@@ -177,10 +177,7 @@ class ColumnSums:
             for number, accumulator, total in zip(self.stage.reduces, self.accumulators, self.totals, strict=True):
                 state = accumulator.settle(self._get(total, offset, accumulator.total()))
                 evaluator.put(number, accumulator.finished(state))
-            for store in self.nest.stores:
-                evaluator.value(store.value)
-            for store in self.nest.stores:
-                evaluator.write(store)
+            evaluator.write_all(self.nest.stores)
 
     def _put(self, memory: Sequence[Value], offset: Value, state: State) -> None:
         for base, value in zip(memory, state, strict=True):

@@ -348,7 +348,7 @@ class ContractionEmitter:
                 for row, values in enumerate(sums):
                     with evaluator.scope(self._row(tile.row, integer(row))):
                         evaluator.put(plan.reduce, values[number])
-                        self._finish()
+                        self.evaluator.write_all(self.plan.stores)
 
     def _epilogue(self, tile: Tile, sums: Sequence[Sequence[Value]]) -> None:
         """Run the stores on the tile, from memory: one body for all rows, and all registers free for functions."""
@@ -379,11 +379,4 @@ class ContractionEmitter:
         element, align = self.vector.with_lanes(1), min(64, self.vector.bits // 8 * plan.lanes)
         with evaluator.scope({plan.column: fn.add(tile.column, offset)}, lanes):
             evaluator.put(plan.reduce, fn.load(self.vector, fn.element(held, element, offset), align))
-            self._finish()
-
-    def _finish(self) -> None:
-        """The stores here: all values first, a store may overwrite what another value reads."""
-        for store in self.plan.stores:
-            self.evaluator.value(store.value)
-        for store in self.plan.stores:
-            self.evaluator.write(store)
+            self.evaluator.write_all(self.plan.stores)

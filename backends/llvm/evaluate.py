@@ -298,6 +298,13 @@ class Evaluator:
             stored = fn.load(element, fn.element(base, element, offset), align)
         return from_memory(fn, stored, dtype, self.target)
 
+    def write_all(self, stores: Sequence[Store]) -> None:
+        """Execute stores here, all values first: a store may overwrite what another value reads at this position."""
+        for store in stores:
+            self.value(store.value)
+        for store in stores:
+            self.write(store)
+
     def write(self, store: Store) -> None:
         """Execute a store here."""
         value = self.value(store.value)

@@ -10,8 +10,8 @@ from graphc.backends.llvm.memory import Lanes
 from graphc.backends.llvm.reduction import RUN, Accumulator, State, flattened, regrouped
 from graphc.backends.llvm.threads.team import Team, each
 from graphc.backends.llvm.values import I8, Value, constant, integer
-from graphc.kernel.loopir import Apply, Reduce, Scan, Store
-from graphc.kernel.nests import Kept, Nest
+from graphc.kernel.loopir import Apply, Reduce, Scan
+from graphc.kernel.nest import Kept, Nest
 
 States = list[State]
 Trip = Callable[[States], States]
@@ -46,17 +46,10 @@ class NestEmitter:
             return
 
         def write(states: States) -> States:
-            self._write(nest.stores_at(len(nest.order)))
+            self.evaluator.write_all(nest.stores_at(len(nest.order)))
             return states
 
         self._loops(nest, 0, [], write)
-
-    def _write(self, stores: Sequence[Store]) -> None:
-        # All values first: a store may overwrite what another value reads at this position.
-        for store in stores:
-            self.evaluator.value(store.value)
-        for store in stores:
-            self.evaluator.write(store)
 
     # -- loops -----------------------------------------------------------------------------------------------------
 
@@ -69,7 +62,7 @@ class NestEmitter:
         if nest.by_rows and depth == len(nest.order) - 1:
             self._column_sums(nest, depth)
             return states
-        self._write(nest.stores_at(depth))
+        self.evaluator.write_all(nest.stores_at(depth))
         if nest.scan is not None and depth == len(nest.order) - 1:
             self._scan(nest)
             return states

@@ -51,10 +51,7 @@ class StreamingEmitter:
         def finish(offset: Value, lanes: Lanes) -> None:
             with evaluator.scope({self.plan.column: fn.add(first, offset)}, lanes):
                 evaluator.put(self.plan.reduce, self._get(offset))
-                for store in self.plan.stores:
-                    evaluator.value(store.value)
-                for store in self.plan.stores:
-                    evaluator.write(store)
+                evaluator.write_all(self.plan.stores)
 
         self.columns.vectors(count, finish)
 

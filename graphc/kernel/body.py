@@ -125,10 +125,16 @@ class Body:
         shape = operand.tensor.static_shape
         outside = axes_of(kept.values())
         known: list[IndexMap] = [*self._indices.get(operand, ()), *self._walked.get(shape, ())]
+        reduced = [d for d, extent in enumerate(shape) if d not in kept and extent != 1]
         for index in known:
-            axes = [plain_axis(index[d]) for d in range(len(shape)) if d not in kept and shape[d] != 1]
-            separate = None not in axes and len(set(axes)) == len(axes) and outside.isdisjoint(axes)
-            if separate and all(index[d] == map_ for d, map_ in kept.items()):
+            axes = [plain_axis(index[d]) for d in reduced]
+            separate = len(set(axes)) == len(axes) and outside.isdisjoint(axes)
+            extents = [None if axis is None else self.builder.extents[axis] for axis in axes]
+            if (
+                separate
+                and extents == [shape[d] for d in reduced]
+                and all(index[d] == map_ for d, map_ in kept.items())
+            ):
                 return index
         return tuple(kept[d] if d in kept else self.builder.axis(extent) for d, extent in enumerate(shape))
 

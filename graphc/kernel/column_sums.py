@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 
 from graphc.kernel.loopir import Gather, Kernel, Load, Reduce, value_axes
-from graphc.kernel.nests import Nest
+from graphc.kernel.nest import Nest
 from graphc.kernel.parts import closure
 from graphc.kernel.target import COLLIDING_BYTES
 

@@ -1,8 +1,8 @@
 """Destination passing: a value is computed right where its reader wants it.
 
 An output, a slot of a stacked result, a carry, or the region of a ``stack``, ``concat`` or ``pad`` is a
-*destination*.  Requests are collected before anything is lowered, from readers to producers; the memory behind them
-is claimed when the first producer is lowered.
+*destination*; so is a scatter's result, for what it is added to and nobody else reads.  Requests are collected before
+anything is lowered, from readers to producers; the memory behind them is claimed when the first producer is lowered.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.ir.node import Node
+from graphc.ir.op import OpKind
 from graphc.kernel.emit import Emitter
 from graphc.kernel.views import INVERTIBLE_VIEW_OPS, VIEW_OPS, View, indexed, sliced, unmoved
-
-_SCATTERS = ("scatter_add", "scatter_add_along_axis")
+from graphc.ops.indexing import SCATTERS
 
 FREE = -1
 """A destination whose memory holds nothing that anybody reads."""
@@ -60,16 +60,25 @@ class Destinations:
         """``node`` is wanted at ``root``, unless it is wanted elsewhere already."""
         self._roots.setdefault(node, root)
 
-    def plan(self, nodes: Sequence[Node]) -> None:
-        """Pass the requests on from readers to producers."""
+    def plan(self, nodes: Sequence[Node], outputs: Sequence[Node], updated: Sequence[Node] = ()) -> None:
+        """Pass the requests on from readers to producers.
+
+        Args:
+            nodes: of the region.
+            outputs: what of them is read behind the region.
+            updated: new values of state variables.
+        """
+        shown = {*outputs, *updated}
         readers = Counter(operand for node in nodes for operand in node.inputs)
         for node in reversed(nodes):
             name = node.op.name
             if name in ("stack", "concat"):
                 wanted: Sequence[Node] = node.inputs
-            elif name in _SCATTERS:
-                # What is added to is computed where the sums will be, if nobody else reads it.
-                wanted = node.inputs[:1] if readers[node.inputs[0]] == 1 else ()
+            elif name in SCATTERS and node not in updated:
+                # What is added to is computed where the sums will be, if nobody else reads it: neither itself nor what
+                # it may share memory with. (An update is written over the state's old value.)
+                base = node.inputs[0]
+                wanted = (base,) if readers[base] == 1 and base not in shown and _is_computed(base) else ()
             elif name == "pad" or (
                 name in INVERTIBLE_VIEW_OPS and (self._is_wanted(node) or _is_rearranged(node, readers))
             ):
@@ -129,6 +138,13 @@ class Destinations:
 
     def _temporary(self, node: Node) -> View:
         return self._emitter.temporary(node.op.name, node.dtype, node.tensor.static_shape)
+
+
+def _is_computed(node: Node) -> bool:
+    """Is it a kernel's result, in memory of its own?"""
+    if node.op.name == "result":
+        (node,) = node.inputs
+    return node.op.name == "fused" or node.op.kind in (OpKind.POINTWISE, OpKind.REDUCTION, OpKind.CONTRACTION)
 
 
 def _is_rearranged(node: Node, readers: Mapping[Node, int]) -> bool:

@@ -11,11 +11,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from graphc.kernel.loopir import Apply, Kernel, Map, Reduce, ValueId, operands, value_axes
-from graphc.kernel.nests import Kept, Nest
-from graphc.ops.simple import SIMPLE_OPS
-
-MOST_KEPT_BYTES = 1 << 19
-"""Memory for the kept values of a row: about half of a second-level cache."""
+from graphc.kernel.nest import Kept, Nest
+from graphc.ops.simple import MOST_KEPT_BYTES, SIMPLE_OPS
 
 _LINE = 64
 

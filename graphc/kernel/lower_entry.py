@@ -25,8 +25,7 @@ from graphc.kernel.program import Entry, Loop
 from graphc.kernel.region import Region
 from graphc.kernel.update_order import early_updates
 from graphc.kernel.views import VIEW_OPS, Place, View, indexed, whole
-
-_SCATTERS = ("scatter_add", "scatter_add_along_axis")
+from graphc.ops.indexing import SCATTERS
 
 
 def lower_entry(program: ProgramBuilder, module: Module, graph: Graph) -> Entry:
@@ -47,7 +46,7 @@ class _EntryLowering:
         graph, region, emitter = self.graph, self.region, self.emitter
         self._bind()
         late = self._update_kernels()
-        region.destinations.plan(graph.nodes)
+        region.destinations.plan(graph.nodes, graph.output_nodes, [value for _, value in graph.updates])
         early = early_updates(graph, late)
         later = {node for producer, pairs in late.items() for node in (producer, *(part for _, part in pairs))}
         for node in graph.nodes:
@@ -56,7 +55,7 @@ class _EntryLowering:
             elif node not in later:
                 region.lower([node])
         for node in late:
-            if node.op.name in _SCATTERS:
+            if node.op.name in SCATTERS:
                 region.check(node, node.inputs[1], node.shape[node.attrs["axis"]])
         for (_, node), view in zip(graph.outputs, self.outputs, strict=True):
             place = region.place(node)
@@ -187,7 +186,7 @@ def _may_be_late(producer: Node) -> bool:
     if name == "fused":
         # Checks of indices come before the first write to any state.
         return not any(node.op.kind is OpKind.INDEXING for node in producer.attrs["body"].nodes)
-    return name in _SCATTERS or (producer.op.kind is OpKind.POINTWISE and name not in VIEW_OPS)
+    return name in SCATTERS or (producer.op.kind is OpKind.POINTWISE and name not in VIEW_OPS)
 
 
 def _safe_order(reads: Sequence[set[int]], writes: Sequence[set[int]]) -> tuple[list[int], set[int]]:

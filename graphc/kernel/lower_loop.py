@@ -75,7 +75,7 @@ class _LoopLowering:
         self._bind_carries()
         self._bind_stacked()
         inner = self.inner
-        inner.destinations.plan(self.body.nodes)
+        inner.destinations.plan(self.body.nodes, self.body.output_nodes)
         outside, mark = self.emitter.steps, len(self.emitter.buffers)
         self.emitter.steps = []
         inner.lower(self.body.nodes)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from graphc.kernel.loopir import (
@@ -28,6 +27,7 @@ from graphc.kernel.loopir import (
     operands,
     value_axes,
 )
+from graphc.kernel.nest import Nest
 from graphc.kernel.target import COLLIDING_BYTES, Target
 from graphc.ops.simple import SIMPLE_OPS
 
@@ -36,59 +36,6 @@ _EXPENSIVE = 12.0
 
 _WIDEST = 4
 """Most hardware vectors that one vector of a nest spans; twice as many where columns are reduced and lie badly."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A value that a stage writes to memory of one row, where what follows reads it (:mod:`graphc.kernel.kept`).
-
-    Attributes:
-        value: which one.
-        place: where it lies, in elements.
-        offset: where its memory begins within the nest's, in bytes.
-    """
-
-    value: ValueId
-    place: Map
-    offset: int
-
-
-@dataclass(frozen=True)
-class Nest:
-    """Loops with reductions between them, and what happens innermost.
-
-    Attributes:
-        order: the loops, outermost first.
-        vector: the axis of the lanes, in ``order``; None where there are none, or where an enclosing nest has them.
-        lanes: vector length in elements; 1 where ``vector`` is None.
-        stages: ``stages[d]`` are the nests that reduce before the loops deeper than the first ``d`` start.
-        reduces: the reductions this nest computes (of a stage).
-        stores: what it writes (of a step): innermost, or behind the stages of the loops that a store runs over.
-        scan: the scan it computes along the last of ``order``.
-        keeps: values that it writes down on its way (of a stage).
-        working_bytes: memory for all that its stages keep (of a step).
-        by_rows: where its stage sums columns one row after the other, or so many side by side; 0 where each column is
-            summed by itself (of a step).
-    """
-
-    order: tuple[int, ...]
-    vector: int | None
-    lanes: int
-    stages: tuple[tuple[Nest, ...], ...]
-    reduces: tuple[ValueId, ...] = ()
-    stores: tuple[Store, ...] = ()
-    scan: ValueId | None = None
-    keeps: tuple[Kept, ...] = ()
-    working_bytes: int = 0
-    by_rows: int = 0
-
-    def stores_at(self, depth: int) -> tuple[Store, ...]:
-        """The stores that run inside of the first ``depth`` loops and outside of the others."""
-        return tuple(store for store in self.stores if self.depth_of(store) == depth)
-
-    def depth_of(self, store: Store) -> int:
-        """How many loops, from the outermost one, hold all axes of a store."""
-        return max((self.order.index(axis) + 1 for axis in store.axes), default=0)
 
 
 def plan_nest(kernel: Kernel, stores: Sequence[Store], target: Target) -> Nest | set[ValueId]:
@@ -196,7 +143,7 @@ class _Planner:
             # The lanes of columns that are reduced are the lanes of those reductions as well.
             inherits = vector is not None and any(depths[number] > order.index(vector) for number in here)
             width = self._spanned(body if inherits else direct, vector)
-            if inherits and vector is not None and width == _WIDEST and self._is_scattered(body, vector):
+            if inherits and vector is not None and width == _WIDEST and self._lies_badly(body, vector):
                 width *= 2
             lanes = self.lane_count([*direct, *roots], vector, width)
             if vector is not None and lanes == 1:
@@ -338,9 +285,9 @@ class _Planner:
             return _WIDEST
         return 2 if weight <= 16 else 1
 
-    def _is_scattered(self, body: Sequence[ValueId], vector: int) -> bool:
-        """Do columns that are reduced read a little of each of many rows that meet in the sets of a cache, or could
-        they read whole rows?
+    def _lies_badly(self, body: Sequence[ValueId], vector: int) -> bool:
+        """Would wider vectors of columns that are reduced read whole rows, or more of rows that share their places in
+        a cache?
         """
         for number in body:
             value = self.kernel.values[number]

@@ -202,7 +202,7 @@ class Region:
             claim = self.destinations.claim(result, self.position) if result is not None else None
             if claim is not None and not claim.guarded:
                 inner.destinations.request(node, Root(claim.view))
-        inner.destinations.plan(body.nodes)
+        inner.destinations.plan(body.nodes, body.output_nodes)
         inner.lower(body.nodes)
         return tuple(inner.places(body.output_nodes))
 

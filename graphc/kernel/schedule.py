@@ -29,7 +29,8 @@ from graphc.kernel.loopir import (
     operands,
     value_axes,
 )
-from graphc.kernel.nests import Nest, is_nested, plan_nest, plan_scan
+from graphc.kernel.nest import Nest
+from graphc.kernel.nests import is_nested, plan_nest, plan_scan
 from graphc.kernel.parts import Part, closure, part_of, roots_of, with_operands
 from graphc.kernel.streaming import Streaming, plan_streaming
 from graphc.kernel.target import Target

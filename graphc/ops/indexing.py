@@ -19,6 +19,9 @@ from graphc.ir.op import Array, OpDef, OpKind, register
 from graphc.ir.types import INTEGERS, NUMERIC, TensorType, int64, tensor_type
 from graphc.ops.rules import check_axis, check_dtype, check_same_dtype, linear_in_first_jvp, zeros
 
+SCATTERS = frozenset({"scatter_add", "scatter_add_along_axis"})
+"""Ops that add to their first operand."""
+
 
 def _check_indices(op: str, indices: TensorType) -> None:
     check_dtype(op, indices, INTEGERS, "indices are integers: cast them")

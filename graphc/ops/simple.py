@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+MOST_KEPT_BYTES = 1 << 19
+"""Of values of one row that are kept between walks over it: about half of a second-level cache."""
+
 SIMPLE_OPS = frozenset(
     [
         "add",

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
-from graphc.ops.simple import SIMPLE_OPS
+from graphc.ops.simple import MOST_KEPT_BYTES, SIMPLE_OPS
 from graphc.passes.fuse_groups import REDUCTIONS, Group
 
 _SHORTEST, _LONGEST = 64, 1 << 16
 """Elements of a row: a shorter one is less than a few vectors, of a longer one little stays in the cache."""
-
-_MOST_KEPT = 2
-"""Values of a row's elements that may be kept."""
 
 _SLOW = frozenset({"divide", "sqrt", "reciprocal"})
 _SLOW_WEIGHT = 4
@@ -128,10 +125,10 @@ class _Joiner:
         if not _SHORTEST <= joined.row_size <= _LONGEST:
             return False
         members = sorted((*source.members, *group.members), key=self.position.__getitem__)
-        return self._is_cheap(members, joined.shape) and not self._is_way_around(source, group)
+        return self._is_cheap(members, joined) and not self._is_way_around(source, group)
 
-    def _is_cheap(self, members: Sequence[Node], shape: tuple[int, ...]) -> bool:
-        """Is what several walks over a row need no more than a few instructions?
+    def _is_cheap(self, members: Sequence[Node], walk: _Walk) -> bool:
+        """Is what several walks over a row need no more than a few instructions, or loads of what fits a cache?
 
         A walk reduces, or it stores: each reduction stands behind those that its operand depends on.
         """
@@ -146,10 +143,10 @@ class _Joiner:
         for member in reversed(members):
             if member in self.roots or any(reader not in inside for reader in self.readers[member]):
                 walks[member].add(last)
-            is_again = member.shape == shape and member.op.name not in REDUCTIONS and len(walks[member]) > 1
+            is_again = member.shape == walk.shape and member.op.name not in REDUCTIONS and len(walks[member]) > 1
             if is_again and member.op.name not in SIMPLE_OPS:
                 # The first of its walks keeps it for the others.
-                kept += 1
+                kept += walk.row_size * member.dtype.itemsize
                 again += len(walks[member])
                 walks[member] = {min(walks[member])}
             elif is_again:
@@ -157,7 +154,7 @@ class _Joiner:
             for operand in member.inputs:
                 if operand in inside:
                     walks[operand] |= {after[member]} if member.op.name in REDUCTIONS else walks[member]
-        return again <= _MOST_AGAIN and kept <= _MOST_KEPT
+        return again <= _MOST_AGAIN and kept <= MOST_KEPT_BYTES
 
     def _is_way_around(self, source: Group, group: Group) -> bool:
         """Does the group depend on its source by way of other nodes as well?  They would form a circle."""

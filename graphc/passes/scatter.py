@@ -7,7 +7,8 @@ written:
     x + scatter_add(0, i, u) = scatter_add(x, i, u)        c · scatter_add(0, i, u) = scatter_add(0, i, c · u)
     Σ scatter_add_along_axis(0, i, u) = Σ u
 
-Not exact to the last bit where an index occurs twice: the rows are added to ``x`` one after the other.
+The last one only where the scatter stays for another reader, and checks its indices.  Not exact to the last bit where
+an index occurs twice, since the rows are added to ``x`` one after the other, and where scatters are summed.
 """
 
 from __future__ import annotations
@@ -21,10 +22,9 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.rewrite import rewrite
 from graphc.ir.traverse import users
+from graphc.ops.indexing import SCATTERS
 from graphc.passes.base import Pass, map_regions
 from graphc.passes.simplify import uniform_value
-
-_SCATTERS = frozenset({"scatter_add", "scatter_add_along_axis"})
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Scatter(Pass):
 
 
 def _scatter(graph: Graph) -> Graph:
-    if not any(node.op.name in _SCATTERS for node in graph.nodes):
+    if not any(node.op.name in SCATTERS for node in graph.nodes):
         return graph
-    graph = rewrite(graph, _sum, ("sum",))
+    graph = _without_sums(graph)
     readers, roots = users(graph.nodes), set(graph.roots)
 
     def rule(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
@@ -56,11 +56,19 @@ def _scatter(graph: Graph) -> Graph:
     return rewrite(graph, rule, ("add", "subtract", "multiply"))
 
 
-def _sum(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
-    """The sum, along the axis that was scattered along, of what was scattered."""
-    (sparse,) = inputs
-    if not _is_sparse(sparse):
-        return None
+def _without_sums(graph: Graph) -> Graph:
+    """The graph in which no tensor is summed along the axis that its rows were scattered along."""
+    readers, roots = users(graph.nodes), set(graph.roots)
+
+    def rule(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
+        (old,), (new,) = node.inputs, inputs
+        stays = old in roots or any(reader.op.name != "sum" for reader in readers[old])
+        return _sum_of_rows(b, node, new) if stays and _is_sparse(new) else None
+
+    return rewrite(graph, rule, ("sum",))
+
+
+def _sum_of_rows(b: Builder, node: Node, sparse: Node) -> Node | None:
     axes, chain = node.attrs["axes"], _chain(sparse)
     if any(scatter.op.name != "scatter_add_along_axis" or scatter.attrs["axis"] not in axes for scatter in chain):
         return None
@@ -77,13 +85,13 @@ def _sum(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:
 
 def _is_sparse(node: Node) -> bool:
     """Is it zeros, to which rows are added?"""
-    return node.op.name in _SCATTERS and uniform_value(_chain(node)[-1].inputs[0]) == 0
+    return node.op.name in SCATTERS and uniform_value(_chain(node)[-1].inputs[0]) == 0
 
 
 def _chain(node: Node) -> list[Node]:
     """Scatters, one into the other, the last one first."""
     chain = [node]
-    while chain[-1].inputs[0].op.name in _SCATTERS:
+    while chain[-1].inputs[0].op.name in SCATTERS:
         chain.append(chain[-1].inputs[0])
     return chain
 

@@ -15,7 +15,7 @@ from typing import Literal
 from graphc.backends.llvm.math.functions import LIBRARY_FUNCTIONS, LIMITED_FUNCTIONS, VECTOR_FUNCTIONS
 from graphc.kernel.cost import kernel_cost
 from graphc.kernel.loopir import Apply, Gather, Kernel, Load, Map, Store, value_axes
-from graphc.kernel.nests import Nest
+from graphc.kernel.nest import Nest
 from graphc.kernel.schedule import Step
 from graphc.kernel.streaming import Streaming
 from graphc.kernel.target import Target

@@ -24,7 +24,7 @@ from graphc.kernel.loopir import (
     Scatter,
     Store,
 )
-from graphc.kernel.nests import Nest
+from graphc.kernel.nest import Nest
 from graphc.kernel.run import run_kernel
 from graphc.kernel.schedule import schedule_kernel
 from tests.backends.llvm.native_kernels import LEVELS, run_native, unaligned

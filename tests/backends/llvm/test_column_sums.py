@@ -9,7 +9,7 @@ from graphc.backends.llvm.host import host_target
 from graphc.ir.types import DType, float16, float32, float64
 from graphc.kernel import column_sums
 from graphc.kernel.loopir import Apply, Combine, Kernel, Load, Map, Param, Reduce, Store, Value
-from graphc.kernel.nests import Nest
+from graphc.kernel.nest import Nest
 from graphc.kernel.schedule import schedule_kernel
 from tests.backends.llvm.native_kernels import LEVELS, program_of
 from tests.backends.llvm.teams import assert_same_bits

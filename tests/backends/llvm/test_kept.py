@@ -9,10 +9,10 @@ import graphc as G
 from graphc.backends.llvm.host import host_target
 from graphc.driver import lower
 from graphc.ir.types import DType, bfloat16, float16, float32, float64
-from graphc.kernel.kept import MOST_KEPT_BYTES
 from graphc.kernel.loopir import Apply, Kernel, Load, Map, Param, Reduce, Store, Value
-from graphc.kernel.nests import Nest
+from graphc.kernel.nest import Nest
 from graphc.kernel.schedule import schedule_kernel
+from graphc.ops.simple import MOST_KEPT_BYTES
 from tests.backends.llvm.native_kernels import LEVELS, program_of
 from tests.backends.llvm.teams import assert_same_bits
 from tests.backends.llvm.test_codegen import assert_runs_alike, sample
