@@ -13,16 +13,33 @@ PROMISED = {16: 1.0, 256: 1.2, 1500: 2.0, 10_000: 8.0}
 _SLACK = 2.5
 """For machines that are slower, or busy with something else."""
 
+_ATTEMPTS = 3
+"""Other work only adds to a time: the least of some attempts counts."""
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_loop_compiles_within_the_promised_time(cell: str, repository: Path) -> None:
+
+def measured(cell: str, repository: Path) -> dict[int, float]:
     command = [sys.executable, "-m", "tests.compile_time", cell, *map(str, PROMISED)]
     environment = {**os.environ, "GRAPHC_DEBUG": "", "GRAPHC_CACHE": "off"}
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    seconds = dict(zip(PROMISED, map(float, done.stdout.split()), strict=True))
-    assert all(seconds[steps] <= _SLACK * limit for steps, limit in PROMISED.items()), seconds
-    # What the first compilation imports and the code that does not grow are no part of what grows.
+    return dict(zip(PROMISED, map(float, done.stdout.split()), strict=True))
+
+
+def is_linear(seconds: dict[int, float]) -> bool:
+    """Does what grows grow no faster than the steps?  What the first compilation imports, and code that is as large for
+    any number of steps, do not count.
+    """
     long, short, fixed = seconds[10_000], seconds[1500], min(seconds[16], seconds[256])
-    assert long - fixed <= 2 * (10_000 / 1500) * (short - fixed), seconds
+    return long - fixed <= 2 * (10_000 / 1500) * (short - fixed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_loop_compiles_within_the_promised_time(cell: str, repository: Path) -> None:
+    attempts: list[dict[int, float]] = []
+    for _ in range(_ATTEMPTS):
+        attempts.append(measured(cell, repository))
+        seconds = {steps: min(attempt[steps] for attempt in attempts) for steps in PROMISED}
+        if all(seconds[steps] <= _SLACK * limit for steps, limit in PROMISED.items()) and is_linear(seconds):
+            return
+    raise AssertionError(f"of {_ATTEMPTS} attempts the least: {seconds}")
