@@ -244,11 +244,9 @@ def _plan_group(part: Part, target: Target, invariant: frozenset[int]) -> Plan |
         if streamed is not None:
             return streamed
         planned = plan_nest(kernel, stores, target)
-        return (
-            dict.fromkeys(sorted(planned))
-            if isinstance(planned, set)
-            else with_rows(kernel, with_kept(kernel, planned))
-        )
+        if isinstance(planned, set):
+            return dict.fromkeys(sorted(planned))
+        return with_rows(kernel, with_kept(kernel, planned))
     inner = reductions & set(closure(kernel, (number for pair in contractions.values() for number in pair)))
     if inner:
         return dict.fromkeys(sorted(inner))

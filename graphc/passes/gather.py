@@ -41,9 +41,9 @@ class Gather(Pass):
 
 
 def _gather(graph: Graph) -> Graph:
-    # Readers are those of the graph as it was: a gather from what an earlier one has changed stays as it is.
     if not any(node.op.name == _PICK for node in graph.nodes):
         return graph
+    # Of the graph as it was: a gather from what an earlier one has changed stays as it is.
     readers, roots = users(graph.nodes), set(graph.roots)
 
     def rule(b: Builder, node: Node, inputs: Sequence[Node]) -> Node | None:

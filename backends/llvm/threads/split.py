@@ -16,7 +16,7 @@ from graphc.backends.llvm.math.functions import LIBRARY_FUNCTIONS, LIMITED_FUNCT
 from graphc.kernel.cost import kernel_cost
 from graphc.kernel.loopir import Apply, Gather, Kernel, Load, Map, Store, value_axes
 from graphc.kernel.nest import Nest
-from graphc.kernel.schedule import Step
+from graphc.kernel.schedule import Plan, Step
 from graphc.kernel.streaming import Streaming
 from graphc.kernel.target import Target
 from graphc.kernel.tiling import Contraction, aligned, block_terms
@@ -95,13 +95,13 @@ def ways(step: Step, target: Target) -> tuple[Way, ...]:
     return tuple(found)
 
 
-def private_bytes(plan: object, split: Split | None) -> int:
+def private_bytes(plan: Plan, split: Split | None) -> int:
     """Working memory that each member needs for itself."""
-    if split is None or not isinstance(plan, (Contraction, Nest)):
+    if split is None or isinstance(plan, Streaming):
         return 0
-    if isinstance(plan, Nest):
-        return plan.working_bytes
-    return plan.working_bytes if split.by == "outer" else aligned(plan.left_bytes)
+    if isinstance(plan, Contraction) and split.by != "outer":
+        return aligned(plan.left_bytes)
+    return plan.working_bytes
 
 
 # -- cost ------------------------------------------------------------------------------------------------------------
