@@ -10,9 +10,10 @@ from __future__ import annotations
 import ctypes
 import importlib
 import itertools
+import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,6 +35,7 @@ class Overhead:
 
     Attributes:
         inputs: how many.
+        address: what NumPy takes for the address of one array, ``array.ctypes.data``: a unit for the others.
         kernel: the native function itself.
         call: a compiled model's call, beyond the kernel.
         named: the same with its arguments by name.
@@ -43,6 +45,7 @@ class Overhead:
     """
 
     inputs: int
+    address: float
     kernel: float
     call: float
     named: float
@@ -51,16 +54,21 @@ class Overhead:
     function: float
 
 
-def least(call: Callable[[], Any], batches: int) -> float:
-    """The least time of a call in any batch, in microseconds, without what an empty call costs."""
+def least(calls: Mapping[str, Callable[[], Any]], batches: int) -> dict[str, float]:
+    """The least time of each call in any batch, in microseconds, without what an empty call costs.
 
-    def batch(timed: Callable[[], Any]) -> float:
-        start = time.thread_time_ns()
-        for _ in range(_BATCH):
-            timed()
-        return (time.thread_time_ns() - start) / _BATCH / 1000
-
-    return min(batch(call) for _ in range(batches)) - min(batch(lambda: None) for _ in range(batches))
+    The calls take turns, a batch each: while the machine is slow it is slow for all of them.
+    """
+    timed = {**calls, "": lambda: None}
+    found = dict.fromkeys(timed, math.inf)
+    for _ in range(batches):
+        for name, call in timed.items():
+            start = time.thread_time_ns()
+            for _ in range(_BATCH):
+                call()
+            found[name] = min(found[name], (time.thread_time_ns() - start) / _BATCH / 1000)
+    empty = found.pop("")
+    return {name: best - empty for name, best in found.items()}
 
 
 def measure(inputs: int, batches: int = 300) -> Overhead:
@@ -82,8 +90,10 @@ def measure(inputs: int, batches: int = 300) -> Overhead:
     }
     for call in calls.values():
         np.testing.assert_array_equal(call(), np.full(4, 1 + sum(range(inputs)), np.float32))
-    kernel = least(_kernel(model, arrays, out), batches)
-    return Overhead(inputs, kernel, **{name: least(call, batches) - kernel for name, call in calls.items()})
+    units = {"address": lambda: out.ctypes.data, "kernel": _kernel(model, arrays, out)}
+    found = least({**units, **calls}, batches)
+    beyond = {name: found[name] - found["kernel"] for name in calls}
+    return Overhead(inputs, found["address"], found["kernel"], **beyond)
 
 
 def _saved_and_imported(model: Any) -> ModuleType:
