@@ -15,7 +15,7 @@ from graphc.backends.llvm.threads.team import Team, each
 from graphc.backends.llvm.values import Value, integer
 from graphc.kernel.nest import Nest
 
-_CHUNK_BYTES = 16 * 1024
+_CHUNK_BYTES = 64 * 1024
 """Of sums, which stay in the first-level cache."""
 
 Body = Callable[[Value, Lanes], None]
@@ -92,9 +92,10 @@ class ColumnSums:
         self.columns = Columns(evaluator, axis, nest.lanes, team)
         kinds = [(accumulator.identity(), accumulator.total()) for accumulator in accumulators]
         each_bytes = sum(value.type.bits // 8 for pair in kinds for state in pair for value in state)
-        vectors = max(1, _CHUNK_BYTES // (each_bytes * nest.lanes))
-        self.size = vectors * nest.lanes
-        count = -(-min(self.size, evaluator.kernel.extents[axis]) // nest.lanes) * nest.lanes
+        fitting = max(1, _CHUNK_BYTES // (each_bytes * nest.lanes))
+        vectors = -(-evaluator.kernel.extents[axis] // nest.lanes)
+        # Chunks of about one size: a small last one would read little of every row.
+        self.size = count = -(-vectors // -(-vectors // fitting)) * nest.lanes
 
         def memory(state: State) -> list[Value]:
             return [self.fn.stack(value.type.with_lanes(1), count, 64) for value in state]

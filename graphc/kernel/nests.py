@@ -142,7 +142,8 @@ class _Planner:
                 stage_costs.append(cost)
             # The lanes of columns that are reduced are the lanes of those reductions as well.
             inherits = vector is not None and any(depths[number] > order.index(vector) for number in here)
-            width = self._spanned(body if inherits else direct, vector)
+            inner = [number for number in body if not self.axes[number] <= bound | set(free)] if inherits else direct
+            width = self._spanned(inner, vector)
             if inherits and vector is not None and width == _WIDEST and self._lies_badly(body, vector):
                 width *= 2
             lanes = self.lane_count([*direct, *roots], vector, width)

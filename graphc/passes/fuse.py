@@ -17,16 +17,14 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
-from graphc.ir.node import NO_NOTE, Node, Note
-from graphc.ir.notes import joined_note
-from graphc.ir.op import OpKind, get_op
+from graphc.ir.node import Node
+from graphc.ir.op import OpKind
 from graphc.ir.rewrite import RecordingBuilder, rebuilt
 from graphc.ir.traverse import users
 from graphc.ir.types import TensorType
 from graphc.passes.base import Pass, map_regions
-from graphc.passes.fuse_groups import ANCHORS, REDUCTIONS, Group, join_siblings
+from graphc.passes.fuse_groups import ANCHORS, REDUCTIONS, Group, join_siblings, place_kernel
 from graphc.passes.fuse_order import unit_keys
 from graphc.passes.fuse_rows import join_rows
 
@@ -279,20 +277,8 @@ class _Emitter:
                 self._place_single(node)
             return
         inside = set(nodes)
-        outer: dict[Node, None] = {}
-        for node in nodes:
-            outer.update(dict.fromkeys(o for o in node.inputs if o not in inside and not _is_scalar_constant(o)))
         results = [n for n in nodes if n in self.roots or any(reader not in inside for reader in self.readers[n])]
-        body = _body(self.graph, nodes, list(outer), results)
-        fused = b.make(get_op("fused"), [self.table[operand] for operand in outer], {"body": body})
-        b.replace_note(fused, joined_note([self.graph.note(node) for node in nodes]))
-        if len(results) == 1:
-            self.table[results[0]] = fused
-            return
-        for index, node in enumerate(results):
-            part = b.make(get_op("result"), [fused], {"index": index})
-            b.set_note(part, self.graph.note(node))
-            self.table[node] = part
+        self.table.update(zip(results, place_kernel(b, self.graph, nodes, results, self.table), strict=True))
 
     def _place_single(self, node: Node) -> None:
         operands = tuple(self.table[operand] for operand in node.inputs)
@@ -301,21 +287,3 @@ class _Emitter:
         if made is not node:
             self.builder.set_note(made, self.graph.note(node))
         self.table[node] = made
-
-
-def _is_scalar_constant(node: Node) -> bool:
-    return node.op.name == "constant" and node.rank == 0
-
-
-def _body(graph: Graph, nodes: Sequence[Node], outer: Sequence[Node], results: Sequence[Node]) -> Graph:
-    b = Builder()
-    table: dict[Node, Node] = {operand: b.input(f"x{index}", operand.tensor) for index, operand in enumerate(outer)}
-    notes: dict[Node, Note] = {}
-    inputs = list(table.values())
-    for node in nodes:
-        operands = [table[o] if o in table else table.setdefault(o, b.make(o.op, (), o.attrs)) for o in node.inputs]
-        table[node] = b.make(node.op, operands, node.attrs)
-        note = graph.note(node)
-        if note is not NO_NOTE:
-            notes[table[node]] = note
-    return Graph.make("fused", inputs, [(f"y{i}", table[n]) for i, n in enumerate(results)], builder=b, notes=notes)

@@ -6,7 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graphc.ir.node import Node
+from graphc.ir.builder import Builder
+from graphc.ir.graph import Graph
+from graphc.ir.node import NO_NOTE, Node, Note
+from graphc.ir.notes import joined_note
+from graphc.ir.rewrite import RecordingBuilder
 from graphc.ir.types import Shape
 
 REDUCTIONS = frozenset({"sum", "prod", "max", "min", "any", "all"})
@@ -62,3 +66,55 @@ def _fit(one: Group, other: Group, readers: Mapping[Node, Sequence[Node]], cap: 
     members = {*one.members, *other.members}
     stored = sum(any(reader not in members for reader in readers[member]) for member in members)
     return len(members) <= cap and stored <= _MOST_STORED
+
+
+def place_kernel(
+    b: RecordingBuilder,
+    source: Graph | Builder,
+    nodes: Sequence[Node],
+    results: Sequence[Node],
+    table: Mapping[Node, Node],
+) -> list[Node]:
+    """Make one ``fused`` node of some nodes.
+
+    Args:
+        source: where the notes of the nodes are found.
+        nodes: what the kernel computes, operands first.
+        results: those of them that it stores.
+        table: what else they read → what stands for that in ``b``.
+
+    Returns:
+        What stands for each of ``results``.
+    """
+    inside = set(nodes)
+    outer: dict[Node, None] = {}
+    for node in nodes:
+        outer.update(dict.fromkeys(o for o in node.inputs if o not in inside and not is_scalar_constant(o)))
+    body = _body(source, nodes, list(outer), results)
+    fused = b.make("fused", [table[operand] for operand in outer], {"body": body})
+    b.replace_note(fused, joined_note([source.note(node) for node in nodes]))
+    if len(results) == 1:
+        return [fused]
+    parts = [b.make("result", [fused], {"index": index}) for index in range(len(results))]
+    for part, node in zip(parts, results, strict=True):
+        b.set_note(part, source.note(node))
+    return parts
+
+
+def is_scalar_constant(node: Node) -> bool:
+    """Is a node a number, which every kernel holds for itself?"""
+    return node.op.name == "constant" and node.rank == 0
+
+
+def _body(source: Graph | Builder, nodes: Sequence[Node], outer: Sequence[Node], results: Sequence[Node]) -> Graph:
+    b = Builder()
+    table: dict[Node, Node] = {operand: b.input(f"x{index}", operand.tensor) for index, operand in enumerate(outer)}
+    notes: dict[Node, Note] = {}
+    inputs = list(table.values())
+    for node in nodes:
+        operands = [table[o] if o in table else table.setdefault(o, b.make(o.op, (), o.attrs)) for o in node.inputs]
+        table[node] = b.make(node.op, operands, node.attrs)
+        note = source.note(node)
+        if note is not NO_NOTE:
+            notes[table[node]] = note
+    return Graph.make("fused", inputs, [(f"y{i}", table[n]) for i, n in enumerate(results)], builder=b, notes=notes)

@@ -20,6 +20,7 @@ from graphc.passes.gather import Gather
 from graphc.passes.hoist import Hoist
 from graphc.passes.merge import Merge
 from graphc.passes.narrow import Narrow
+from graphc.passes.recompute import Recompute
 from graphc.passes.roll import Roll
 from graphc.passes.scatter import Scatter
 from graphc.passes.share import Share
@@ -48,7 +49,8 @@ PIPELINE: tuple[tuple[Pass, str], ...] = (
     (Simplify(), "everything has its final neighbours now"),
     (Gather(), "before scatter and fuse, which then see what is left of what was picked from"),
     (Scatter(), "sums have their final form"),
-    (Fuse(), "last: it draws the borders of kernels"),
+    (Fuse(), "it draws the borders of kernels"),
+    (Recompute(), "last: it asks what kernels hand to each other"),
 )
 
 

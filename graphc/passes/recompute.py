@@ -1,0 +1,146 @@
+"""recompute: large values are stored only where that is less work than to compute them again, and read together.
+
+A normalization keeps for its gradient what it has centred and what it has scaled, and the one is the other divided by
+a number a channel.  Over arrays that no cache holds, a kernel that reads such a value computes it again, from what it
+reads anyway or from something else of that size:
+
+    y = x / s;  g(y, x, s)    →    g(x / s, x, s)           y is neither written nor read
+
+This is rematerialization (Chen et al., *Training deep nets with sublinear memory cost*, 2016) of values that cost a few
+operations of :data:`graphc.ops.simple.SIMPLE_OPS`.  Then sums along the same axes that read the same arrays, as the
+gradients of a normalization's factors are, become one kernel.  Exact: the same operations on the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graphc.ir.attrs import AttrValue
+from graphc.ir.graph import Graph
+from graphc.ir.node import Node
+from graphc.ir.op import OpKind
+from graphc.ir.types import Shape
+from graphc.ops.simple import SIMPLE_OPS
+from graphc.passes.base import Pass, map_regions
+from graphc.passes.flat import FlatGraph, Kernel, is_kernel, largest_result, nbytes
+from graphc.passes.fuse_groups import REDUCTIONS
+
+_MOST_OPS = 8
+"""Operations that a value may cost."""
+
+_WRITTEN = 2
+"""What a byte that is written costs in bytes that are read: its line is read before."""
+
+_DIVIDED = 0.5
+"""What a byte of a quotient costs in bytes that are read: it is computed hardly faster."""
+
+_MOST_SUMS = 4
+"""Sums that share a walk: each holds its part of a row in registers."""
+
+
+@dataclass(frozen=True)
+class Recompute(Pass):
+    """Compute large values again in the kernels that read them, and sums that read the same ones at once.
+
+    Attributes:
+        smallest: bytes of the values looked at: smaller ones stay in a second-level cache.
+        cap: members of a kernel.
+    """
+
+    name: ClassVar[str] = "recompute"
+    smallest: int = 1 << 20
+    cap: int = 200
+
+    def run(self, graph: Graph) -> Graph:
+        """The graph in which less is stored and read."""
+        return map_regions(graph, self._run_region)
+
+    def _run_region(self, graph: Graph) -> Graph:
+        if not any(is_kernel(node) and self._is_large(node) for node in graph.nodes):
+            return graph
+        flat = FlatGraph(graph)
+        for value in [value for value in flat.stored if nbytes(value) >= self.smallest]:
+            if self._is_dear(flat, value):
+                flat.drop(value)
+        self._join_sums(flat)
+        return flat.emit() if any(kernel.is_changed for kernel in flat.kernels.values()) else graph
+
+    def _is_large(self, kernel: Node) -> bool:
+        return max(largest_result(kernel), *map(nbytes, kernel.inputs), 0) >= self.smallest
+
+    # -- computing again -------------------------------------------------------------------------------------------
+
+    def _is_dear(self, flat: FlatGraph, value: Node) -> bool:
+        """Is it less work to compute a value wherever it is read than to store it?"""
+        maker, readers = flat.maker.get(value), flat.readers[value]
+        if maker is None or not readers or value in flat.fixed or any(map(_has_product, readers)):
+            return False
+        steps, sources = flat.walk([value])
+        if len(steps) > _MOST_OPS or any(step.op.name not in SIMPLE_OPS for step in steps):
+            return False
+        if any(len(kernel.steps) + len(steps) > self.cap for kernel in readers):
+            return False
+        size = nbytes(value)
+        before = (len(readers) + _WRITTEN) * size
+        if flat.kept(maker) == [value]:
+            before += sum(map(nbytes, maker.reads))
+        after = sum(nbytes(source) for kernel in readers for source in sources - kernel.reads)
+        divisions = sum(step.op.name == "divide" and nbytes(step) == size for step in steps)
+        after += int(_DIVIDED * divisions * len(readers) * size)
+        return after < before and _kept_longer(flat, value, readers, sources) <= 1
+
+    # -- sums ------------------------------------------------------------------------------------------------------
+
+    def _join_sums(self, flat: FlatGraph) -> None:
+        """Join kernels that only add up along the same axes, where one reads most of what another one reads."""
+        known: dict[tuple[Shape, AttrValue], list[Kernel]] = {}
+        for kernel in list(flat.kernels.values()):
+            form = _sum_form(flat, kernel)
+            if form is None:
+                continue
+            large = [value for value in kernel.reads if nbytes(value) >= self.smallest]
+            others = known.setdefault(form, [])
+            target = next((other for other in others if self._fits(flat, other, kernel, large)), None)
+            if target is None:
+                others.append(kernel)
+            else:
+                flat.join(target, kernel)
+
+    def _fits(self, flat: FlatGraph, target: Kernel, kernel: Kernel, large: Collection[Node]) -> bool:
+        if len(target.steps) + len(kernel.steps) > self.cap:
+            return False
+        if sum(step.op.name in REDUCTIONS for step in (*target.steps, *kernel.steps)) > _MOST_SUMS:
+            return False
+        if not large or 2 * len(target.reads.intersection(large)) < len(large):
+            return False
+        return all(flat.position(value) < target.position for value in kernel.reads)
+
+
+def _has_product(kernel: Kernel) -> bool:
+    """Are values read many times, by the tiles of a product?"""
+    return any(step.op.kind is OpKind.CONTRACTION for step in kernel.steps)
+
+
+def _kept_longer(flat: FlatGraph, value: Node, readers: Collection[Kernel], sources: Collection[Node]) -> int:
+    """How many arrays of a size like that of ``value`` have to be kept longer in its place."""
+    end = max(kernel.position for kernel in readers)
+    return sum(
+        2 * nbytes(source) >= nbytes(value)
+        and flat.last[source] < end
+        and flat.stored[source].op.kind is not OpKind.SOURCE
+        for source in sources
+    )
+
+
+def _sum_form(flat: FlatGraph, kernel: Kernel) -> tuple[Shape, AttrValue] | None:
+    """What a kernel that only adds up walks: shape and axes; None for any other kernel."""
+    sums = [step for step in kernel.steps if step.op.name in REDUCTIONS]
+    if not sums or any(step.op.name != "sum" for step in sums) or _has_product(kernel):
+        return None
+    forms = {(step.inputs[0].shape, step.attrs["axes"]) for step in sums}
+    shape, axes = next(iter(forms))
+    if len(forms) > 1 or any(result.shape == shape for result in flat.kept(kernel)):
+        return None
+    return shape, axes
