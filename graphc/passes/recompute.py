@@ -39,6 +39,9 @@ _DIVIDED = 0.5
 _MOST_SUMS = 4
 """Sums that share a walk: each holds its part of a row in registers."""
 
+_NEAR = 16
+"""Readers of a value among which one is looked for that another one joins."""
+
 
 @dataclass(frozen=True)
 class Recompute(Pass):
@@ -95,16 +98,16 @@ class Recompute(Pass):
 
     def _join_sums(self, flat: FlatGraph) -> None:
         """Join kernels that only add up along the same axes, where one reads most of what another one reads."""
-        known: dict[tuple[Shape, AttrValue], list[Kernel]] = {}
-        for kernel in list(flat.kernels.values()):
+        known: dict[Kernel, tuple[Shape, AttrValue]] = {}
+        for kernel in flat.kernels.values():
             form = _sum_form(flat, kernel)
             if form is None:
                 continue
-            large = [value for value in kernel.reads if nbytes(value) >= self.smallest]
-            others = known.setdefault(form, [])
+            large = [value for value in sorted(kernel.reads, key=_serial) if nbytes(value) >= self.smallest]
+            others = [other for value in large for other in flat.readers[value][:_NEAR] if known.get(other) == form]
             target = next((other for other in others if self._fits(flat, other, kernel, large)), None)
             if target is None:
-                others.append(kernel)
+                known[kernel] = form
             else:
                 flat.join(target, kernel)
 
@@ -116,6 +119,10 @@ class Recompute(Pass):
         if not large or 2 * len(target.reads.intersection(large)) < len(large):
             return False
         return all(flat.position(value) < target.position for value in kernel.reads)
+
+
+def _serial(node: Node) -> int:
+    return node.serial
 
 
 def _has_product(kernel: Kernel) -> bool:
