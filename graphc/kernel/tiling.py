@@ -31,6 +31,9 @@ _LONG_SUM = 256
 """A right operand is packed where so many rows of the result read it and the sums are so long that its columns do not
 stay in the first-level cache: it is then read from one end to the other."""
 
+_HALF_COLLIDING_ROWS = 256
+"""Fewer rows are enough where those of the operand share every other place of the cache."""
+
 _DEPTH_BLOCK = {"none": 256, "once": 1024, "block": 512}
 """Terms of a sum between two visits of a tile, by how the right operand is read: the panel then stays in the cache."""
 
@@ -305,8 +308,9 @@ def _packing(
         return "block"
     step = abs(load.map.coefficients[depth[-1]]) * load.dtype.itemsize
     collides = step and step % COLLIDING_BYTES == 0
+    many = _HALF_COLLIDING_ROWS if step and step % (COLLIDING_BYTES // 2) == 0 else _MANY_ROWS
     is_long = math.prod(kernel.extents[axis] for axis in depth) > _LONG_SUM
-    return "block" if (rows >= _MANY_ROWS and is_long) or (rows >= _PACKING_ROWS and collides) else "none"
+    return "block" if (rows >= many and is_long) or (rows >= _PACKING_ROWS and collides) else "none"
 
 
 def _lies_badly(left: Load, rows: tuple[int, ...], depth: tuple[int, ...], tile_rows: int) -> bool:

@@ -116,6 +116,7 @@ def test_the_packing_of_a_right_operand() -> None:
     assert step_of(matmul(32, 128, 64), frozenset({1})).packing == "once"
     assert step_of(matmul(32, 128, 64, right_transposed=True)).packing == "block"
     assert step_of(matmul(64, 2048, 64)).packing == "block"
+    assert [step_of(matmul(rows, 512, 512)).packing for rows in (64, 256)] == ["none", "block"]
     assert scratch_bytes(matmul(32, 128, 64), host_target("avx512")) == 0
     assert scratch_bytes(matmul(32, 128, 64, right_transposed=True), host_target("avx512")) >= 128 * 64 * 4
 
