@@ -28,6 +28,9 @@ from graphc.kernel.tiling import Contraction, aligned
 _LINE_BYTES = 64
 """Of the caches."""
 
+_AHEAD = 16
+"""Rows of the right operand that are asked for before they are read."""
+
 
 def _touched(kernel: Kernel, plan: Contraction, rows: Rows) -> list[tuple[int, Map, bool]]:
     """What the end of a tile reads and writes in rows along the lanes: parameter, map, and whether it is written."""
@@ -255,6 +258,13 @@ class ContractionEmitter:
                 for start in range(0, nbytes, _LINE_BYTES):
                     fn.prefetch(fn.element(address, I8, integer(start)), writes=writes)
 
+    def _prefetch_right(self, offset: Value, right: Value, tile: Tile) -> None:
+        """Ask for a row of the right operand: the processor does not foresee rows that lie pages apart."""
+        fn, size = self.fn, self.dtype.itemsize
+        row = fn.element(right, memory_type(self.dtype), offset)
+        for start in range(0, sum(lanes.active for lanes in tile.vectors) * size, _LINE_BYTES):
+            fn.prefetch(fn.element(row, I8, integer(start)), writes=False)
+
     def _sums(self, tile: Tile) -> list[list[Value]]:
         """The accumulators after the loops over the sum's axes."""
         fn, across = self.fn, len(tile.vectors)
@@ -268,6 +278,10 @@ class ContractionEmitter:
             state = loop.carried
             left_offset = fn.add(left_offset, fn.multiply(loop.index, left.steps[axis]))
             right_offset = fn.add(right_offset, fn.multiply(loop.index, self.right.steps[axis]))
+        if self.right.is_far:
+            self._prefetch_right(
+                fn.add(right_offset, integer(_AHEAD * self.right.steps[self.plan.depth[-1]])), right, tile
+            )
         vectors = self.right.vectors(right, right_offset, tile.vectors)
         updated: list[Value] = []
         for row in range(tile.height):

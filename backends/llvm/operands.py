@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from graphc.backends.llvm.values import Value, integer
 from graphc.ir.types import DType
 from graphc.kernel.loopir import Load, Map
 from graphc.kernel.tiling import Contraction, block_terms, source_load, tiles_are_whole
+
+_PAGE_BYTES = 4096
+"""Of memory: prefetchers of the processor stay within one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +188,26 @@ class LeftOperand(_Operand):
 
 
 class RightOperand(_Operand):
-    """The operand that is read in vectors; ``panels`` is where it is packed, if it is."""
+    """The operand that is read in vectors; ``panels`` is where it is packed, if it is.
+
+    Attributes:
+        steps: elements from position to position along the axes of the sum.
+        is_far: whether its rows lie apart in memory that the second-level cache does not hold.
+    """
 
     def __init__(self, evaluator: Evaluator, plan: Contraction, panels: Value | None) -> None:
         super().__init__(evaluator, plan)
         self.panels = panels
         self.vector = register_type(self.dtype, plan.lanes)
+        self.is_far = False
         if panels is None:
-            coefficients = source_load(evaluator.kernel, plan.right).map.coefficients
-            self.steps = {axis: coefficients[axis] for axis in plan.depth}
+            load = source_load(evaluator.kernel, plan.right)
+            self.steps = {axis: load.map.coefficients[axis] for axis in plan.depth}
+            nbytes = load.dtype.itemsize * math.prod(
+                self.extents[axis] for axis, step in enumerate(load.map.coefficients) if step
+            )
+            is_apart = abs(self.steps[plan.depth[-1]]) * load.dtype.itemsize > _PAGE_BYTES // 4
+            self.is_far = is_apart and nbytes > evaluator.target.l2_bytes
         else:
             self.steps = row_major(plan, self.extents, plan.tile_vectors * plan.lanes)
 

@@ -324,6 +324,18 @@ def test_a_tile_asks_for_what_its_epilogue_touches() -> None:
     assert asked(m(0, 1, 0)) == asked(m(1, rows, 0)) == lines
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "depth", "asks"), [(5, 400, 500, True), (5, 250, 800, False), (5, 400, 300, False)]
+)
+def test_far_rows_of_a_right_operand_are_asked_for(rows: int, columns: int, depth: int, asks: bool) -> None:
+    """Of over 512 KB, whose rows are over 1 KB; one prefetch for each vector of a row, also of the last columns."""
+    kernel = matmul(rows, columns, depth)
+    sizes = (rows * depth, depth * columns, rows * columns)
+    code = emit_module(program_of(kernel, sizes), host_target("avx512"), "test").ir
+    assert ("i32 0, i32 3, i32 1)" in code.replace("declare void @llvm.prefetch", "")) is asks
+    check(kernel)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize(
     ("width", "filters", "heavy"), [(13, 32, False), (26, 20, False), (7, 33, True), (29, 16, False)]
