@@ -159,8 +159,9 @@ class FlatGraph:
 
     def join(self, kernel: Kernel, other: Kernel) -> None:
         """Let a kernel do what a later one does; all that it reads must be there before."""
-        kernel.results += [result for result in other.results if self.maker[result] is other]
-        self.maker.update(dict.fromkeys(kernel.results, kernel))
+        moved = self.kept(other)
+        kernel.results += moved
+        self.maker.update(dict.fromkeys(moved, kernel))
         other.results = []
         self._update(other)
         self._update(kernel)
