@@ -16,7 +16,7 @@ from graphc.backends.llvm.values import Value, integer
 from graphc.kernel.nest import Nest
 
 _CHUNK_BYTES = 64 * 1024
-"""Of sums, which stay in the first-level cache."""
+"""Of sums, which stay in the caches of a core: parts of rows cost more than sums beyond the first level."""
 
 Body = Callable[[Value, Lanes], None]
 """Called with the first column of a vector, within its chunk, and its lanes."""

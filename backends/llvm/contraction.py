@@ -16,7 +16,7 @@ from graphc.backends.llvm.conversion import memory_type, register_type, to_memor
 from graphc.backends.llvm.emitter import Loop
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes, load_vector, store_vector
-from graphc.backends.llvm.operands import Block, LeftOperand, RightOperand, Rows, Tile
+from graphc.backends.llvm.operands import LINE_BYTES, Block, LeftOperand, RightOperand, Rows, Tile
 from graphc.backends.llvm.panels import PanelPacker, each_window, open_axes
 from graphc.backends.llvm.threads.split import Split
 from graphc.backends.llvm.threads.team import Part, Team, each, where
@@ -24,12 +24,6 @@ from graphc.backends.llvm.values import I8, Value, constant, integer
 from graphc.kernel.epilogue import epilogue_maps, epilogue_values, has_light_epilogue
 from graphc.kernel.loopir import Kernel, Load, Map
 from graphc.kernel.tiling import Contraction, aligned
-
-_LINE_BYTES = 64
-"""Of the caches."""
-
-_AHEAD = 16
-"""Rows of the right operand that are asked for before they are read."""
 
 
 def _touched(kernel: Kernel, plan: Contraction, rows: Rows) -> list[tuple[int, Map, bool]]:
@@ -255,15 +249,8 @@ class ContractionEmitter:
             dtype = self.evaluator.kernel.params[param].dtype
             nbytes = sum(lanes.active for lanes in tile.vectors) * dtype.itemsize
             for address in self._addresses(param, map_, tile):
-                for start in range(0, nbytes, _LINE_BYTES):
+                for start in range(0, nbytes, LINE_BYTES):
                     fn.prefetch(fn.element(address, I8, integer(start)), writes=writes)
-
-    def _prefetch_right(self, offset: Value, right: Value, tile: Tile) -> None:
-        """Ask for a row of the right operand: the processor does not foresee rows that lie pages apart."""
-        fn, size = self.fn, self.dtype.itemsize
-        row = fn.element(right, memory_type(self.dtype), offset)
-        for start in range(0, sum(lanes.active for lanes in tile.vectors) * size, _LINE_BYTES):
-            fn.prefetch(fn.element(row, I8, integer(start)), writes=False)
 
     def _sums(self, tile: Tile) -> list[list[Value]]:
         """The accumulators after the loops over the sum's axes."""
@@ -279,9 +266,7 @@ class ContractionEmitter:
             left_offset = fn.add(left_offset, fn.multiply(loop.index, left.steps[axis]))
             right_offset = fn.add(right_offset, fn.multiply(loop.index, self.right.steps[axis]))
         if self.right.is_far:
-            self._prefetch_right(
-                fn.add(right_offset, integer(_AHEAD * self.right.steps[self.plan.depth[-1]])), right, tile
-            )
+            self.right.ask_ahead(right, right_offset, tile.vectors)
         vectors = self.right.vectors(right, right_offset, tile.vectors)
         updated: list[Value] = []
         for row in range(tile.height):

@@ -11,13 +11,19 @@ from graphc.backends.llvm.emitter import Loop
 from graphc.backends.llvm.evaluate import Evaluator
 from graphc.backends.llvm.memory import Lanes, load_vector
 from graphc.backends.llvm.panels import panel_coefficients, panel_size, row_major
-from graphc.backends.llvm.values import Value, integer
+from graphc.backends.llvm.values import I8, Value, integer
 from graphc.ir.types import DType
 from graphc.kernel.loopir import Load, Map
 from graphc.kernel.tiling import Contraction, block_terms, source_load, tiles_are_whole
 
-_PAGE_BYTES = 4096
-"""Of memory: prefetchers of the processor stay within one."""
+LINE_BYTES = 64
+"""Of the caches."""
+
+_APART = 1024
+"""Bytes from row to row at which prefetchers of the processor, which stay within a page, no longer keep up."""
+
+_AHEAD = 16
+"""Rows of the right operand that are asked for before they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +212,8 @@ class RightOperand(_Operand):
             nbytes = load.dtype.itemsize * math.prod(
                 self.extents[axis] for axis, step in enumerate(load.map.coefficients) if step
             )
-            is_apart = abs(self.steps[plan.depth[-1]]) * load.dtype.itemsize > _PAGE_BYTES // 4
+            inner = plan.depth[-1]
+            is_apart = abs(self.steps[inner]) * load.dtype.itemsize > _APART and self.extents[inner] > _AHEAD
             self.is_far = is_apart and nbytes > evaluator.target.l2_bytes
         else:
             self.steps = row_major(plan, self.extents, plan.tile_vectors * plan.lanes)
@@ -243,3 +250,11 @@ class RightOperand(_Operand):
             place = fn.element(here, element, integer(number * lanes))
             result.append(self.converted(load_vector(fn, element, place, some, load.dtype.itemsize), load.dtype))
         return result
+
+    def ask_ahead(self, address: Value, offset: Value, vectors: Sequence[Lanes]) -> None:
+        """Ask for a row that is read in place some positions later; it need not be there."""
+        fn, load = self.fn, source_load(self.evaluator.kernel, self.plan.right)
+        row = fn.add(offset, integer(_AHEAD * self.steps[self.plan.depth[-1]]))
+        place = fn.element(address, memory_type(load.dtype), row)
+        for start in range(0, sum(lanes.active for lanes in vectors) * load.dtype.itemsize, LINE_BYTES):
+            fn.prefetch(fn.element(place, I8, integer(start)), writes=False)

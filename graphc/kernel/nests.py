@@ -142,6 +142,7 @@ class _Planner:
                 stage_costs.append(cost)
             # The lanes of columns that are reduced are the lanes of those reductions as well.
             inherits = vector is not None and any(depths[number] > order.index(vector) for number in here)
+            # What runs for each row decides, not what is done once with the sums or is the same for all rows.
             inner = [number for number in body if not self.axes[number] <= bound | set(free)] if inherits else direct
             width = self._spanned(inner, vector)
             if inherits and vector is not None and width == _WIDEST and self._lies_badly(body, vector):

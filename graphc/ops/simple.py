@@ -5,6 +5,9 @@ from __future__ import annotations
 MOST_KEPT_BYTES = 1 << 19
 """Of values of one row that are kept between walks over it: about half of a second-level cache."""
 
+SLOW_OPS = frozenset({"divide", "sqrt", "reciprocal"})
+"""Those of :data:`SIMPLE_OPS` that take several times as long as the others."""
+
 SIMPLE_OPS = frozenset(
     [
         "add",

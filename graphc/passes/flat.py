@@ -87,7 +87,7 @@ class FlatGraph:
             self._enter(position, node)
         self.readers: dict[Node, list[Kernel]] = {value: [] for value in self.stored}
         self.last: dict[Node, int] = dict.fromkeys(self.stored, 0)
-        self.fixed = {self._of[node] for node in graph.roots if node in self._of}
+        self.fixed: set[Node] = set()
         for kernel in self.kernels.values():
             kernel.steps, kernel.reads = self.walk(kernel.results)
             for value in kernel.reads:
@@ -97,6 +97,9 @@ class FlatGraph:
                 self.last[value] = position
                 if node not in self.kernels:
                     self.fixed.add(value)
+        for node in (*(node for _, node in graph.outputs), *(node for _, node in graph.updates)):
+            self.last[self._of[node]] = len(graph)
+            self.fixed.add(self._of[node])
 
     def _enter(self, position: int, node: Node) -> None:
         if node.op.name == "result" and node.inputs[0] in self.kernels:
@@ -143,9 +146,10 @@ class FlatGraph:
         return sorted(steps, key=lambda node: node.serial), reads
 
     def position(self, value: Node) -> int:
-        """Where a stored value is made."""
+        """From where on a stored value is there."""
         maker = self.maker.get(value)
-        return self._positions[self.stored[value]] if maker is None else maker.position
+        # The results of a kernel that is placed anew stand right behind it, those of others where they stood.
+        return maker.position if maker is not None and maker.is_changed else self._positions[self.stored[value]]
 
     # -- changes ---------------------------------------------------------------------------------------------------
 

@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
-from graphc.ops.simple import MOST_KEPT_BYTES, SIMPLE_OPS
+from graphc.ops.simple import MOST_KEPT_BYTES, SIMPLE_OPS, SLOW_OPS
 from graphc.passes.fuse_groups import REDUCTIONS, Group
 
 _SHORTEST, _LONGEST = 64, 1 << 16
 """Elements of a row: a shorter one is less than a few vectors, of a longer one little stays in the cache."""
 
-_SLOW = frozenset({"divide", "sqrt", "reciprocal"})
 _SLOW_WEIGHT = 4
 _MOST_AGAIN = 20
 """Instructions an element that may be computed again in place of a store and a load."""
@@ -150,7 +149,7 @@ class _Joiner:
                 again += len(walks[member])
                 walks[member] = {min(walks[member])}
             elif is_again:
-                again += (len(walks[member]) - 1) * (_SLOW_WEIGHT if member.op.name in _SLOW else 1)
+                again += (len(walks[member]) - 1) * (_SLOW_WEIGHT if member.op.name in SLOW_OPS else 1)
             for operand in member.inputs:
                 if operand in inside:
                     walks[operand] |= {after[member]} if member.op.name in REDUCTIONS else walks[member]

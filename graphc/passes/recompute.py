@@ -8,7 +8,7 @@ reads anyway or from something else of that size:
 
 This is rematerialization (Chen et al., *Training deep nets with sublinear memory cost*, 2016) of values that cost a few
 operations of :data:`graphc.ops.simple.SIMPLE_OPS`.  Then sums along the same axes that read the same arrays, as the
-gradients of a normalization's factors are, become one kernel.  Exact: the same operations on the same numbers.
+gradients of a normalization's factors are, become one kernel.  The operations and their operands stay the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
 from graphc.ir.types import Shape
-from graphc.ops.simple import SIMPLE_OPS
+from graphc.ops.simple import SIMPLE_OPS, SLOW_OPS
 from graphc.passes.base import Pass, map_regions
 from graphc.passes.flat import FlatGraph, Kernel, is_kernel, largest_result, nbytes
 from graphc.passes.fuse_groups import REDUCTIONS
@@ -33,14 +33,14 @@ _MOST_OPS = 8
 _WRITTEN = 2
 """What a byte that is written costs in bytes that are read: its line is read before."""
 
-_DIVIDED = 0.5
-"""What a byte of a quotient costs in bytes that are read: it is computed hardly faster."""
+_SLOW = 0.5
+"""What a byte of a quotient or a root costs in bytes that are read: it is computed hardly faster."""
 
 _MOST_SUMS = 4
 """Sums that share a walk: each holds its part of a row in registers."""
 
 _NEAR = 16
-"""Readers of a value among which one is looked for that another one joins."""
+"""Kernels that add up what another one adds up, among which one is looked for that it can join."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,13 @@ class Recompute(Pass):
     Attributes:
         smallest: bytes of the values looked at: smaller ones stay in a second-level cache.
         cap: members of a kernel.
+        most: values that are looked at: each may make kernels of their own out of kernels that were equal.
     """
 
     name: ClassVar[str] = "recompute"
     smallest: int = 1 << 20
     cap: int = 200
+    most: int = 500
 
     def run(self, graph: Graph) -> Graph:
         """The graph in which less is stored and read."""
@@ -64,7 +66,7 @@ class Recompute(Pass):
         if not any(is_kernel(node) and self._is_large(node) for node in graph.nodes):
             return graph
         flat = FlatGraph(graph)
-        for value in [value for value in flat.stored if nbytes(value) >= self.smallest]:
+        for value in [value for value in flat.stored if nbytes(value) >= self.smallest][: self.most]:
             if self._is_dear(flat, value):
                 flat.drop(value)
         self._join_sums(flat)
@@ -83,16 +85,16 @@ class Recompute(Pass):
         steps, sources = flat.walk([value])
         if len(steps) > _MOST_OPS or any(step.op.name not in SIMPLE_OPS for step in steps):
             return False
-        if any(len(kernel.steps) + len(steps) > self.cap for kernel in readers):
+        if any(len(kernel.steps) + len(steps) > self.cap or not _walks(kernel, value) for kernel in readers):
             return False
         size = nbytes(value)
         before = (len(readers) + _WRITTEN) * size
         if flat.kept(maker) == [value]:
             before += sum(map(nbytes, maker.reads))
         after = sum(nbytes(source) for kernel in readers for source in sources - kernel.reads)
-        divisions = sum(step.op.name == "divide" and nbytes(step) == size for step in steps)
-        after += int(_DIVIDED * divisions * len(readers) * size)
-        return after < before and _kept_longer(flat, value, readers, sources) <= 1
+        slow = sum(step.op.name in SLOW_OPS and step.shape == value.shape for step in steps)
+        after += int(_SLOW * slow * len(readers) * size)
+        return after < before and _kept_longer(flat, readers, sources) <= size + size // 8
 
     # -- sums ------------------------------------------------------------------------------------------------------
 
@@ -104,8 +106,8 @@ class Recompute(Pass):
             if form is None:
                 continue
             large = [value for value in sorted(kernel.reads, key=_serial) if nbytes(value) >= self.smallest]
-            others = [other for value in large for other in flat.readers[value][:_NEAR] if known.get(other) == form]
-            target = next((other for other in others if self._fits(flat, other, kernel, large)), None)
+            others = [other for value in large for other in flat.readers[value] if known.get(other) == form]
+            target = next((other for other in others[:_NEAR] if self._fits(flat, other, kernel, large)), None)
             if target is None:
                 known[kernel] = form
             else:
@@ -130,14 +132,22 @@ def _has_product(kernel: Kernel) -> bool:
     return any(step.op.kind is OpKind.CONTRACTION for step in kernel.steps)
 
 
-def _kept_longer(flat: FlatGraph, value: Node, readers: Collection[Kernel], sources: Collection[Node]) -> int:
-    """How many arrays of a size like that of ``value`` have to be kept longer in its place."""
+def _walks(kernel: Kernel, value: Node) -> bool:
+    """Does a kernel read a value once an element, not again and again beside something larger?"""
+    readers = [step for step in kernel.steps if value in step.inputs]
+    return all(step.shape == value.shape or step.op.name in REDUCTIONS for step in readers)
+
+
+def _kept_longer(flat: FlatGraph, readers: Collection[Kernel], sources: Collection[Node]) -> int:
+    """Bytes that have to be kept longer where ``readers`` read ``sources``."""
     end = max(kernel.position for kernel in readers)
+    updated = {variable for variable, _ in flat.graph.updates}
+    late = [source for source in sources if flat.last[source] < end]
     return sum(
-        2 * nbytes(source) >= nbytes(value)
-        and flat.last[source] < end
-        and flat.stored[source].op.kind is not OpKind.SOURCE
-        for source in sources
+        nbytes(source)
+        for source, node in ((source, flat.stored[source]) for source in late)
+        # What the caller holds is there in any case; of a state the new value would have to wait.
+        if node.op.kind is not OpKind.SOURCE or node in updated
     )
 
 

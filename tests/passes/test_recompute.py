@@ -11,10 +11,12 @@ import pytest
 import graphc as G
 import graphc.passes.pipeline as pipeline
 from graphc import optim
+from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
 from graphc.ir.interp import evaluate
 from graphc.ir.node import Node
 from graphc.ir.op import OpKind
+from graphc.ir.types import float32, tensor_type
 from graphc.ir.verify import verify
 from graphc.passes.pipeline import run_pipeline
 from graphc.passes.recompute import Recompute
@@ -146,3 +148,59 @@ def test_the_most_members_of_a_kernel() -> None:
     changed = replace(ALL, cap=6).run(graph)
     largest = max((len(node.attrs["body"].nodes) for node in kernels(graph)), default=0)
     assert max((len(node.attrs["body"].nodes) for node in kernels(changed)), default=0) <= max(largest, 16)
+
+
+def test_a_result_that_stands_behind_another_kernel() -> None:
+    """Its kernel is there before, but what stands for the result is not: the sums cannot be one."""
+    b = Builder()
+    square = tensor_type(float32, (8, 8))
+    a, x = b.input("a", square), b.input("x", square)
+
+    def fused(names: Sequence[str], write: Callable[[Builder, list[Node]], list[Node]], *operands: Node) -> Node:
+        body = Builder()
+        inputs = [body.input(name, square) for name in names]
+        outputs = [(f"y{index}", node) for index, node in enumerate(write(body, inputs))]
+        return b.make("fused", operands, {"body": Graph.make("fused", inputs, outputs, builder=body)})
+
+    def two(body: Builder, inputs: list[Node]) -> list[Node]:
+        return [body.op("exp", inputs[0]), body.op("tanh", inputs[0])]
+
+    def added(body: Builder, inputs: list[Node]) -> list[Node]:
+        return [body.op("sum", body.op("multiply", *inputs), axes=(0,), keepdims=False)]
+
+    both = fused(["x0"], two, a)
+    first = b.make("result", [both], {"index": 0})
+    one = fused(["x0", "x1"], added, x, first)
+    second = b.make("result", [both], {"index": 1})
+    other = fused(["x0", "x1"], added, x, second)
+    outputs = [("one", one), ("other", other)]
+    graph = Graph.make("g", [a, x], outputs, builder=b, order=[a, x, both, first, one, second, other])
+    assert ALL.run(graph) is graph
+    moved = Graph.make("g", [a, x], outputs, builder=b, order=[a, x, both, first, second, one, other])
+    verify(ALL.run(moved))
+    assert len(kernels(ALL.run(moved))) == 2
+
+
+def test_a_mask_is_kept_rather_than_what_it_is_of() -> None:
+    """A byte an element, where its source is four and nobody else reads it so late."""
+    x = G.input("x", (ROWS, CHANNELS)) @ G.ones((CHANNELS, CHANNELS))
+    total = G.where(x > 0.5, 1.0 + G.sum(x, axis=0, keepdims=True), 0.0)
+    _, changed = recomputed(G.Model(f=total), ROWS * CHANNELS)
+    assert stored(changed, (ROWS, CHANNELS)) == ["matmul", "greater", "select"]
+
+
+def test_what_is_spread_over_something_larger_is_not_computed_again() -> None:
+    x, v = G.input("x", (ROWS, 4 * CHANNELS)), G.input("v", (4 * CHANNELS,))
+    root = G.sqrt(v @ G.ones((4 * CHANNELS, 4 * CHANNELS)))
+    model = G.Model(f=G.exp(x) * root + G.sum(G.exp(x * root), axis=1, keepdims=True))
+    _, changed = recomputed(model, smallest=16)
+    assert "sqrt" in stored(changed, (1, 4 * CHANNELS))
+
+
+def test_a_state_is_not_read_behind_its_update() -> None:
+    """The square is stored: its kernel reads the state before the new value takes its place."""
+    p = G.state("p", np.ones((ROWS, CHANNELS), "float32"))
+    x = G.input("x", (CHANNELS, CHANNELS))
+    square, following = p * p, p - G.exp(p @ x)
+    _, changed = recomputed(G.Model(f=G.Step(G.sum(square * (following @ x), axis=0), [(p, following)])))
+    assert "multiply" in stored(changed, (ROWS, CHANNELS))
