@@ -13,6 +13,7 @@ gradients of a normalization's factors are, become one kernel.  The operations a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
@@ -138,17 +139,16 @@ def _walks(kernel: Kernel, value: Node) -> bool:
     return all(step.shape == value.shape or step.op.name in REDUCTIONS for step in readers)
 
 
-def _kept_longer(flat: FlatGraph, readers: Collection[Kernel], sources: Collection[Node]) -> int:
+def _kept_longer(flat: FlatGraph, readers: Collection[Kernel], sources: Collection[Node]) -> float:
     """Bytes that have to be kept longer where ``readers`` read ``sources``."""
     end = max(kernel.position for kernel in readers)
-    updated = {variable for variable, _ in flat.graph.updates}
     late = [source for source in sources if flat.last[source] < end]
-    return sum(
-        nbytes(source)
-        for source, node in ((source, flat.stored[source]) for source in late)
-        # What the caller holds is there in any case; of a state the new value would have to wait.
-        if node.op.kind is not OpKind.SOURCE or node in updated
-    )
+    nodes = [flat.stored[source] for source in late]
+    if any(node is variable for node in nodes for variable, _ in flat.graph.updates):
+        # The new value of the state would have to wait for its last reader.
+        return math.inf
+    # What the caller holds is there in any case.
+    return sum(nbytes(source) for source, node in zip(late, nodes, strict=True) if node.op.kind is not OpKind.SOURCE)
 
 
 def _sum_form(flat: FlatGraph, kernel: Kernel) -> tuple[Shape, AttrValue] | None:

@@ -202,5 +202,6 @@ def test_a_state_is_not_read_behind_its_update() -> None:
     p = G.state("p", np.ones((ROWS, CHANNELS), "float32"))
     x = G.input("x", (CHANNELS, CHANNELS))
     square, following = p * p, p - G.exp(p @ x)
-    _, changed = recomputed(G.Model(f=G.Step(G.sum(square * (following @ x), axis=0), [(p, following)])))
+    sums = {"early": G.sum(square, axis=1), "late": G.sum(square * G.sum(following), axis=0)}
+    _, changed = recomputed(G.Model(f=G.Step(sums, [(p, following)])))
     assert "multiply" in stored(changed, (ROWS, CHANNELS))
