@@ -95,7 +95,7 @@ class Recompute(Pass):
         after = sum(nbytes(source) for kernel in readers for source in sources - kernel.reads)
         slow = sum(step.op.name in SLOW_OPS and step.shape == value.shape for step in steps)
         after += int(_SLOW * slow * len(readers) * size)
-        return after < before and _kept_longer(flat, readers, sources) <= size + size // 8
+        return after < before and _kept_longer(flat, readers, sources, self.smallest) <= size + size // 8
 
     # -- sums ------------------------------------------------------------------------------------------------------
 
@@ -139,12 +139,13 @@ def _walks(kernel: Kernel, value: Node) -> bool:
     return all(step.shape == value.shape or step.op.name in REDUCTIONS for step in readers)
 
 
-def _kept_longer(flat: FlatGraph, readers: Collection[Kernel], sources: Collection[Node]) -> float:
-    """Bytes that have to be kept longer where ``readers`` read ``sources``."""
+def _kept_longer(flat: FlatGraph, readers: Collection[Kernel], sources: Collection[Node], smallest: int) -> float:
+    """Bytes that have to be kept longer where ``readers`` read ``sources``; a state of ``smallest`` cannot."""
     end = max(kernel.position for kernel in readers)
     late = [source for source in sources if flat.last[source] < end]
     nodes = [flat.stored[source] for source in late]
-    if any(node is variable for node in nodes for variable, _ in flat.graph.updates):
+    updated = {variable for variable, _ in flat.graph.updates}
+    if any(node in updated and nbytes(node) >= smallest for node in nodes):
         # The new value of the state would have to wait for its last reader.
         return math.inf
     # What the caller holds is there in any case.
