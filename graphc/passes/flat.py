@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from graphc.ir.builder import Builder
 from graphc.ir.graph import Graph
@@ -73,6 +74,7 @@ class FlatGraph:
         readers: flat node → the kernels that read it.
         last: flat node → the position of its last reader.
         fixed: flat nodes that others than kernels read.
+        updated: the states that the graph gives new values.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -88,6 +90,7 @@ class FlatGraph:
         self.readers: dict[Node, list[Kernel]] = {value: [] for value in self.stored}
         self.last: dict[Node, int] = dict.fromkeys(self.stored, 0)
         self.fixed: set[Node] = set()
+        self.updated = {variable for variable, _ in graph.updates}
         for kernel in self.kernels.values():
             kernel.steps, kernel.reads = self.walk(kernel.results)
             for value in kernel.reads:
@@ -143,7 +146,7 @@ class FlatGraph:
             else:
                 steps.add(node)
                 pending.extend(node.inputs)
-        return sorted(steps, key=lambda node: node.serial), reads
+        return sorted(steps, key=attrgetter("serial")), reads
 
     def position(self, value: Node) -> int:
         """From where on a stored value is there."""

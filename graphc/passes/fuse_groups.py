@@ -1,4 +1,4 @@
-"""What the parts of ``fuse`` share: the groups that become kernels."""
+"""What ``fuse``, its parts and ``recompute`` share: the groups that become kernels, and how a kernel is written."""
 
 from __future__ import annotations
 

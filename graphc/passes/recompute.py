@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import ClassVar
 
 from graphc.ir.attrs import AttrValue
@@ -106,7 +107,10 @@ class Recompute(Pass):
             form = _sum_form(flat, kernel)
             if form is None:
                 continue
-            large = [value for value in sorted(kernel.reads, key=_serial) if nbytes(value) >= self.smallest]
+            reads = sorted(kernel.reads, key=attrgetter("serial"))
+            large = [value for value in reads if nbytes(value) >= self.smallest]
+                value for value in sorted(kernel.reads, key=attrgetter("serial")) if nbytes(value) >= self.smallest
+            ]
             others = [other for value in large for other in flat.readers[value] if known.get(other) == form]
             target = next((other for other in others[:_NEAR] if self._fits(flat, other, kernel, large)), None)
             if target is None:
@@ -122,10 +126,6 @@ class Recompute(Pass):
         if not large or 2 * len(target.reads.intersection(large)) < len(large):
             return False
         return all(flat.position(value) < target.position for value in kernel.reads)
-
-
-def _serial(node: Node) -> int:
-    return node.serial
 
 
 def _has_product(kernel: Kernel) -> bool:
@@ -144,8 +144,7 @@ def _kept_longer(flat: FlatGraph, readers: Collection[Kernel], sources: Collecti
     end = max(kernel.position for kernel in readers)
     late = [source for source in sources if flat.last[source] < end]
     nodes = [flat.stored[source] for source in late]
-    updated = {variable for variable, _ in flat.graph.updates}
-    if any(node in updated and nbytes(node) >= smallest for node in nodes):
+    if any(node in flat.updated and nbytes(node) >= smallest for node in nodes):
         # The new value of the state would have to wait for its last reader.
         return math.inf
     # What the caller holds is there in any case.
