@@ -109,8 +109,6 @@ class Recompute(Pass):
                 continue
             reads = sorted(kernel.reads, key=attrgetter("serial"))
             large = [value for value in reads if nbytes(value) >= self.smallest]
-                value for value in sorted(kernel.reads, key=attrgetter("serial")) if nbytes(value) >= self.smallest
-            ]
             others = [other for value in large for other in flat.readers[value] if known.get(other) == form]
             target = next((other for other in others[:_NEAR] if self._fits(flat, other, kernel, large)), None)
             if target is None:
